@@ -1,0 +1,71 @@
+"""Every model by name, in one visible table. Needs no torch."""
+
+from __future__ import annotations
+
+from postfilter.errors import UnknownNameError
+from postfilter.models.card import ModelCard
+
+__all__ = ["MODELS", "card", "names"]
+
+_ARCNN = "ARCNN (Dong, Deng, Loy, Tang, 'Compression Artifacts Reduction by a Deep Convolutional Network', ICCV 2015)"
+_FAST = "Fast ARCNN (Yu, Dong, Loy, Tang, 'Deep Convolution Networks for Compression Artifacts Reduction', 2016)"
+
+# The halo is the sum over layers of the kernel's radius times the stride before it, rounded up to what an output
+# sample of either parity can see: ARCNN 4+3+0+2; Fast ARCNN 4 + 2*(0+3+0) + 4.
+MODELS: dict[str, ModelCard] = {
+    card.name: card
+    for card in (
+        ModelCard(
+            name="arcnn",
+            architecture="postfilter.models.arcnn:ARCNN",
+            layout="rgb",
+            residual=True,
+            size_multiple=1,
+            halo=9,
+            summary=f"{_ARCNN}, RGB, for JPEG",
+        ),
+        ModelCard(
+            name="fastarcnn",
+            architecture="postfilter.models.fastarcnn:FastARCNN",
+            layout="rgb",
+            residual=True,
+            size_multiple=2,
+            halo=14,
+            summary=f"{_FAST}, RGB, for JPEG",
+        ),
+        ModelCard(
+            name="arcnn-luma",
+            architecture="postfilter.models.arcnn:ARCNN",
+            layout="luma",
+            residual=True,
+            size_multiple=1,
+            halo=9,
+            summary=f"{_ARCNN}, luma, for H.264 and HEVC",
+        ),
+        ModelCard(
+            name="fastarcnn-luma",
+            architecture="postfilter.models.fastarcnn:FastARCNN",
+            layout="luma",
+            residual=True,
+            size_multiple=2,
+            halo=14,
+            summary=f"{_FAST}, luma, for H.264 and HEVC",
+        ),
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """The known model names, in the order of the table."""
+    return tuple(MODELS)
+
+
+def card(name: str) -> ModelCard:
+    """Return the card of the model called `name`.
+
+    Raises:
+        UnknownNameError: no such model; the message lists the known ones.
+    """
+    if name not in MODELS:
+        raise UnknownNameError("model", name, names())
+    return MODELS[name]

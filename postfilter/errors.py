@@ -1,0 +1,58 @@
+"""The errors that a user can cause, and so can mend.
+
+Every message says three things: what was got, what is allowed, and what to try. The commands print these without a
+traceback and exit with status 1; any other exception is a bug of ours and keeps its traceback. Each class also derives
+from the builtin that fits, so `except ValueError` works without knowing postfilter.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtefactError",
+    "InputError",
+    "MissingDependencyError",
+    "OutputError",
+    "PostfilterError",
+    "UnknownNameError",
+    "VerificationError",
+    "WeightsError",
+]
+
+
+class PostfilterError(Exception):
+    """The base of every error below."""
+
+
+class UnknownNameError(PostfilterError, ValueError):
+    """A model, backend or other name that nobody registered; the message lists the known ones."""
+
+    def __init__(self, kind: str, got: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"unknown {kind} {got!r}; known: {', '.join(known)}")
+
+
+class InputError(PostfilterError, ValueError):
+    """An input that is absent, unreadable or of a kind that cannot be processed."""
+
+
+class OutputError(PostfilterError, OSError):
+    """An output that exists already or cannot be written."""
+
+
+class WeightsError(PostfilterError, ValueError):
+    """A weights file that is damaged or belongs to another network."""
+
+
+class ArtefactError(PostfilterError, ValueError):
+    """An engine folder that is damaged, incomplete or made for something else."""
+
+
+class VerificationError(PostfilterError, RuntimeError):
+    """An engine whose output is not that of the model it was made from."""
+
+
+class MissingDependencyError(PostfilterError, ImportError):
+    """An optional package that is not installed, or is installed but broken."""
+
+    def __init__(self, package: str, purpose: str, extra: str, cause: ImportError) -> None:
+        state = "not installed" if isinstance(cause, ModuleNotFoundError) and cause.name == package else "broken"
+        super().__init__(f"{purpose} needs {package}, which is {state} ({cause}); try: pip install 'postfilter[{extra}]'")
