@@ -1,0 +1,177 @@
+"""Options that several commands share, each declared once: model, precision, backend, size, weights, engine."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from postfilter.errors import InputError
+
+if TYPE_CHECKING:
+    from postfilter.runtime import Engine
+
+__all__ = [
+    "DEFAULT_BACKEND",
+    "DEFAULT_PRECISION",
+    "SIZES",
+    "add_backend",
+    "add_build_options",
+    "add_device_options",
+    "add_precision",
+    "add_size",
+    "add_weights",
+    "build_options_given",
+    "open_engine",
+    "parse_size",
+    "size_label",
+]
+
+SIZES = {"480p": (720, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
+"""Names for frame sizes, (width, height): those of the slides."""
+
+DEFAULT_PRECISION = "fp32"
+"""The one precision in which every backend on every machine gives the model's own output."""
+
+DEFAULT_BACKEND = "openvino"
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """Add everything that says how an engine is made from a model: precision, backend, size and weights."""
+    add_precision(parser)
+    add_backend(parser)
+    add_size(parser)
+    add_weights(parser)
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add `--fp32` and `--fp16`, of which one may be given; sets `precision` to the name, None where neither is."""
+    group = parser.add_mutually_exclusive_group()
+    for name, text in (
+        ("fp32", "single precision (the default): the same output on every machine"),
+        ("fp16", "half precision inside the network, samples and their rounding in fp32; a CPU may run it as bf16"),
+    ):
+        group.add_argument(f"--{name}", dest="precision", action="store_const", const=name, help=text)
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add `--backend`; sets `backend`, None where it is not given."""
+    from postfilter.runtime import BACKENDS
+
+    parser.add_argument("--backend", choices=tuple(BACKENDS), help=f"what runs the engine (default: {DEFAULT_BACKEND})")
+
+
+def add_size(parser: argparse.ArgumentParser) -> None:
+    """Add `--size`; sets `size` to (width, height), or to None for an engine that takes any size."""
+    parser.add_argument(
+        "--size",
+        type=parse_size,
+        default=None,
+        metavar="480p|720p|1080p|WxH|dynamic",
+        help="the one frame size the engine takes, or dynamic for any (default: dynamic)",
+    )
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add `--weights` and `--residual`; set `weights` to a path or None, `residual` to a truth value or None."""
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="your own weights: safetensors, or a state dict of torch.save"
+    )
+    parser.add_argument(
+        "--residual",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether the network's output is added to its input; for --weights of other makers, whose files do not say "
+        "(default: what the file says, else no)",
+    )
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--device`, `--threads` and `--requests`: how an engine is run, None where the backend shall choose."""
+    parser.add_argument("--device", metavar="NAME", help="the backend's name of a device, for instance CPU or GPU")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads for the engine (default: all)")
+    parser.add_argument("--requests", type=_positive, metavar="N", help="frames in flight (default: the backend's own)")
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+    """Return (width, height) of a size as typed, None for `dynamic`.
+
+    Raises:
+        argparse.ArgumentTypeError: it is neither a known name nor two positive numbers.
+    """
+    if text == "dynamic":
+        return None
+    if text in SIZES:
+        return SIZES[text]
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"got {text!r}; give {', '.join(SIZES)}, WxH such as 854x480, or dynamic")
+    return int(match[1]), int(match[2])
+
+
+def size_label(size: tuple[int, int] | None) -> str:
+    """Return the name of a size for a person or a folder: `dynamic`, `480p`, …, or `WxH`."""
+    if size is None:
+        return "dynamic"
+    names = {value: name for name, value in SIZES.items()}
+    return names.get(size, f"{size[0]}x{size[1]}")
+
+
+def build_options_given(arguments: argparse.Namespace) -> list[str]:
+    """Return the build options that the user typed, such as `--fp16`; a finished engine takes none of them."""
+    given = [f"--{arguments.precision}"] if arguments.precision else []
+    return given + [
+        f"--{name}" for name in ("backend", "size", "weights", "residual") if getattr(arguments, name) is not None
+    ]
+
+
+def open_engine(
+    model_or_engine: str | Path,
+    arguments: argparse.Namespace,
+    *,
+    bit_depth: int | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> Engine:
+    """Return an engine ready to run, from what the user typed.
+
+    Args:
+        model_or_engine: an engine's folder, which is loaded; or a model's name, whose engine is built with the build
+            options and kept in the user's cache.
+        arguments: parsed with `add_build_options`, and with `add_device_options` where the command offers those.
+        bit_depth: of the samples the engine will be given; None for what the engine was made for.
+        on_step: told what goes on while an engine is built.
+
+    Raises:
+        InputError: build options were given for an engine that is already built.
+        PostfilterError: whatever loading or building finds wrong.
+    """
+    from postfilter.export import engine_from
+
+    given = build_options_given(arguments)
+    if (Path(model_or_engine) / "engine.json").is_file() and given:
+        raise InputError(
+            f"{model_or_engine} is an engine and stays as it was built: {', '.join(given)} cannot change it; "
+            "leave the option out, or give a model's name"
+        )
+    return engine_from(
+        model_or_engine,
+        precision=arguments.precision or DEFAULT_PRECISION,
+        backend=arguments.backend or DEFAULT_BACKEND,
+        size=arguments.size,
+        weights=arguments.weights,
+        residual=arguments.residual,
+        bit_depth=bit_depth,
+        device=getattr(arguments, "device", None),
+        threads=getattr(arguments, "threads", None),
+        requests=getattr(arguments, "requests", None),
+        on_step=on_step,
+    )
+
+
+def _positive(text: str) -> int:
+    """Return a whole number above zero, for argparse."""
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"got {text!r}; give a whole number above zero")
+    return int(text)
