@@ -1,0 +1,65 @@
+"""One graph for every bit depth: an exact edit of its sample type and its peak."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from postfilter.errors import ArtefactError, InputError
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["PEAK", "sample_type", "with_bit_depth"]
+
+PEAK = "peak"
+"""Name of the graph's one float32 scalar that holds the largest code value; it normalises, scales back and clips."""
+
+
+def sample_type(bit_depth: int) -> str:
+    """Return the element type of samples of `bit_depth` bits: `uint8` for 8, `uint16` for 9 to 16.
+
+    Raises:
+        InputError: fewer than 8 or more than 16 bits.
+    """
+    if bit_depth not in range(8, 17):
+        raise InputError(f"a bit depth of {bit_depth} cannot be filtered; 8 to 16 bits can")
+    return "uint8" if bit_depth == 8 else "uint16"
+
+
+def with_bit_depth(graph: onnx.ModelProto, bit_depth: int) -> onnx.ModelProto:
+    """Return the graph made for samples of `bit_depth` bits; the one given is left as it is.
+
+    1. The graph's input and output take the sample type of that depth.
+    2. The initializer `peak` becomes 2 ** bit_depth - 1.
+    3. The casts that make the output get the same type. (A cast from the input follows its type by itself.)
+
+    Between the casts nothing changes: the network sees code values divided by the peak, whatever the depth.
+
+    Raises:
+        InputError: a bit depth outside 8 to 16.
+        ArtefactError: a graph that was not made in this way.
+    """
+    import onnx
+
+    kind = onnx.TensorProto.UINT8 if sample_type(bit_depth) == "uint8" else onnx.TensorProto.UINT16
+    edited = onnx.ModelProto()
+    edited.CopyFrom(graph)
+    body = edited.graph
+    peaks = [each for each in body.initializer if each.name == PEAK]
+    if len(peaks) != 1 or len(body.output) != 1 or not body.input:
+        raise ArtefactError(
+            f"the graph cannot be made for {bit_depth} bits: it needs one initializer {PEAK!r} (it has {len(peaks)}), "
+            "an input and one output; make the engine again with export-engine"
+        )
+    peak = onnx.helper.make_tensor(PEAK, onnx.TensorProto.FLOAT, peaks[0].dims, [float(2**bit_depth - 1)])
+    peaks[0].CopyFrom(peak)
+
+    for value in (body.input[0], body.output[0]):
+        value.type.tensor_type.elem_type = kind
+    last = [node for node in body.node if body.output[0].name in node.output]
+    if len(last) != 1 or last[0].op_type != "Cast":
+        raise ArtefactError("the graph does not end in a Cast to the sample type; make it again with export-engine")
+    for attribute in last[0].attribute:
+        if attribute.name == "to":
+            attribute.i = kind
+    return edited

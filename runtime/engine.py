@@ -1,0 +1,246 @@
+"""The engine: samples in, samples out, whatever runs below."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from postfilter.errors import ArtefactError, InputError, UnknownNameError
+from postfilter.runtime.backend import BACKENDS, Execution, Layer, Options, backend_class
+from postfilter.runtime.bit_depth import sample_type
+from postfilter.runtime.manifest import MANIFEST, EngineManifest, read_manifest
+from postfilter.runtime.padding import crop, pad_to, padded_size
+
+if TYPE_CHECKING:
+    from postfilter.runtime.backend import Backend, Compiled, Pending, Samples, Shape
+
+__all__ = ["Engine", "load_engine"]
+
+_SHAPES_KEPT = 4
+"""Compiled shapes kept: a video has one or two, a folder of pictures two (upright and across) or many."""
+
+
+def load_engine(
+    path: str | os.PathLike[str],
+    *,
+    bit_depth: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    requests: int | None = None,
+    layer_times: bool = False,
+) -> Engine:
+    """Load an engine that `export-engine` made, after verifying its files.
+
+    Args:
+        path: the engine folder.
+        bit_depth: bits a sample of the planes it will be given; the engine's own (8) where None. Another depth is an
+            exact edit of the graph on loading, see `runtime.bit_depth`.
+        device: the backend's name of a device; the one the engine was made for where None.
+        threads: CPU threads; every core where None. With torch this holds for the whole process.
+        requests: frames that `stream` keeps in flight; the backend's choice where None.
+        layer_times: keep the time of each layer, for `Engine.layers`; costs a little speed.
+
+    Raises:
+        ArtefactError: no engine there, a damaged one, or one that cannot run here.
+        MissingDependencyError: its backend is not installed, or broken.
+        InputError: a bit depth outside 8 to 16, or fewer than one thread or request.
+        UnknownNameError: no such device here.
+    """
+    folder = Path(path)
+    folder = folder.parent if folder.name == MANIFEST else folder
+    manifest = read_manifest(folder)
+    for what, value in (("threads", threads), ("requests", requests)):
+        if value is not None and value < 1:
+            raise InputError(f"{what} is {value}; it must be at least 1, or left out")
+    options = Options(
+        bit_depth=manifest.bit_depth if bit_depth is None else bit_depth,
+        device=device or manifest.device,
+        threads=threads,
+        requests=requests or 2,
+        layer_times=layer_times,
+    )
+    sample_type(options.bit_depth)
+    try:
+        kind = backend_class(manifest.backend)
+    except UnknownNameError as error:
+        raise ArtefactError(
+            f"the engine {folder} was made for the backend {manifest.backend!r}, which this postfilter does not have; "
+            f"it has {', '.join(BACKENDS)}: make the engine again with one of them"
+        ) from error
+    return Engine(manifest, kind(folder, manifest, options), options)
+
+
+class Engine:
+    """A filter for decoded planes: uint8 (or uint16 above 8 bits) samples in, the same out.
+
+    Made by `load_engine`. Normalising, the residual addition, rounding and clipping happen inside; height and width may
+    be anything: the planes are padded by edge replication to `size_multiple` and cropped back.
+
+    Buffers: input planes are read, never written, and need not outlive the call (in `stream`: until their output has
+    been yielded). Every output is a new C-contiguous array that belongs to the caller.
+
+    One engine may be used from several threads; they share its cores.
+    """
+
+    def __init__(self, manifest: EngineManifest, backend: Backend, options: Options) -> None:
+        self.manifest = manifest
+        self.layout: Literal["luma", "rgb"] = manifest.layout
+        self.channels: int = manifest.channels
+        self.bit_depth: int = options.bit_depth
+        self.dtype: np.dtype[Any] = np.dtype(sample_type(options.bit_depth))
+        self.size: tuple[int, int] | None = manifest.size
+        """(width, height) where it is made for one size; None where it takes any."""
+        self.size_multiple: int = manifest.size_multiple
+        self.halo: int = manifest.halo
+        """Receptive-field radius in samples."""
+        self.requests: int = options.requests
+        """Frames that `stream` keeps in flight."""
+        self.threads: int | None = options.threads
+        self.device: str = options.device
+        self._backend: Backend | None = backend
+        self._compiled: OrderedDict[Shape, Compiled] = OrderedDict()
+
+    def __call__(self, planes: Samples) -> Samples:
+        """Filter planes and return them, as a new array.
+
+        Args:
+            planes: uint8 at 8 bits, uint16 (code values up to 2 ** bit_depth - 1) above; [N, C, H, W], C = `channels`.
+
+        Raises:
+            InputError: another type, number of channels or size.
+        """
+        compiled, samples = self._prepare(planes)
+        return crop(compiled.infer(samples), width=planes.shape[3], height=planes.shape[2])
+
+    def stream(self, planes: Iterable[Samples]) -> Iterator[Samples]:
+        """Filter a sequence of planes, `requests` of them at a time; yield the outputs in the order of the inputs.
+
+        Inputs are pulled as outputs are taken, never more than `requests` ahead. An exception of `planes` is raised
+        here after the outputs of all inputs before it. The iterator can be closed at any time.
+
+        Args:
+            planes: arrays as `__call__` takes them; their sizes may differ. One must not be changed before its output
+                has come.
+
+        Raises:
+            InputError: as `__call__`, when the offending array's turn comes.
+        """
+        source = iter(planes)
+        under_way: deque[tuple[Pending, int, int]] = deque()
+        failure: BaseException | None = None
+        try:
+            while failure is None:
+                try:
+                    each = next(source)
+                    compiled, samples = self._prepare(each)
+                    under_way.append((compiled.start(samples), each.shape[3], each.shape[2]))
+                except StopIteration:
+                    break
+                except Exception as error:
+                    failure = error
+                if len(under_way) >= self.requests:
+                    yield _finish(under_way.popleft())
+            while under_way:
+                yield _finish(under_way.popleft())
+        finally:
+            for pending, _, _ in under_way:
+                pending.wait()
+        if failure is not None:
+            raise failure
+
+    def prepare(self, *, width: int, height: int, frames: int = 1) -> None:
+        """Compile for one size now, so that the first frame does not wait for it."""
+        blank = np.zeros((frames, self.channels, height, width), dtype=self.dtype)
+        self._prepare(blank)
+
+    def layers(self, *, width: int, height: int) -> list[Layer]:
+        """The layers as executed for one frame of this size; with times once it ran, if loaded with `layer_times`."""
+        return self._compile_for(1, width, height).layers()
+
+    def execution(self, *, width: int, height: int) -> Execution:
+        """What really runs for one frame of this size: versions, device, and the precision of each layer."""
+        layers = self.layers(width=width, height=height)
+        backend = self._open_backend()
+        multiplying = [layer.precision for layer in layers if _multiplies(layer.type)] or [
+            layer.precision for layer in layers
+        ]
+        return Execution(
+            backend_version=backend.version,
+            device=self.device,
+            device_name=backend.device_name,
+            precision_run=max(set(multiplying), key=multiplying.count) if multiplying else "unknown",
+            precision_by_layer={layer.name: layer.precision for layer in layers},
+        )
+
+    def close(self) -> None:
+        """Let go of the backend's threads and memory. Calling it again does nothing."""
+        self._compiled.clear()
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prepare(self, planes: Samples) -> tuple[Compiled, Samples]:
+        self._check(planes)
+        frames, _, height, width = planes.shape
+        compiled = self._compile_for(frames, width, height)
+        width, height = padded_size(width, height, multiple=self.size_multiple)
+        return compiled, pad_to(planes, width=width, height=height)
+
+    def _check(self, planes: Samples) -> None:
+        if not isinstance(planes, np.ndarray) or planes.dtype != self.dtype:
+            got = planes.dtype if isinstance(planes, np.ndarray) else type(planes).__name__
+            raise InputError(
+                f"got {got} samples; this engine takes a {self.dtype} array, for {self.bit_depth} bits; load it with "
+                "another bit_depth, or convert the samples"
+            )
+        if planes.ndim != 4 or planes.shape[1] != self.channels or 0 in planes.shape:
+            raise InputError(
+                f"got planes of shape {planes.shape}; this {self.layout} engine takes [N, {self.channels}, H, W], none "
+                "of them 0"
+            )
+        if self.size is not None:
+            height, width = planes.shape[2:]
+            wanted = padded_size(*self.size, multiple=self.size_multiple)
+            if padded_size(width, height, multiple=self.size_multiple) != wanted:
+                raise InputError(
+                    f"got planes of {width}x{height}; this engine is made for {self.size[0]}x{self.size[1]} alone: "
+                    "make one with --size dynamic, or of that size"
+                )
+
+    def _compile_for(self, frames: int, width: int, height: int) -> Compiled:
+        width, height = padded_size(width, height, multiple=self.size_multiple)
+        shape = (frames, self.channels, height, width)
+        if shape not in self._compiled:
+            self._compiled[shape] = self._open_backend().compile(shape)
+            while len(self._compiled) > _SHAPES_KEPT:
+                self._compiled.popitem(last=False)
+        self._compiled.move_to_end(shape)
+        return self._compiled[shape]
+
+    def _open_backend(self) -> Backend:
+        if self._backend is None:
+            raise InputError("the engine is closed; load it again with load_engine")
+        return self._backend
+
+
+def _finish(item: tuple[Pending, int, int]) -> Samples:
+    pending, width, height = item
+    return crop(pending.wait(), width=width, height=height)
+
+
+def _multiplies(kind: str) -> bool:
+    return any(word in kind.lower() for word in ("conv", "matmul", "gemm", "mm"))

@@ -1,0 +1,189 @@
+"""`engine.json`: what an engine is, where it came from, and the SHA-256 of every file beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from postfilter.errors import ArtefactError, OutputError
+
+__all__ = ["GRAPH", "MANIFEST", "SCHEMA_VERSION", "EngineManifest", "read_manifest", "sha256_of_file", "write_manifest"]
+
+MANIFEST = "engine.json"
+"""The manifest's name inside an engine folder. A folder without one is no engine."""
+GRAPH = "model.onnx"
+"""The portable graph's name inside an engine folder: input `samples`, output `filtered`, both [N, C, H, W]."""
+SCHEMA_VERSION = 1
+
+_EXPORT_AGAIN = "make it again with export-engine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineManifest:
+    """The content of `engine.json`; field for field its keys."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    """The model's name."""
+    layout: Literal["luma", "rgb"]
+    """`luma`: one channel, the Y plane; `rgb`: three channels, full-range R'G'B'."""
+    backend: str
+    """A key of `runtime.BACKENDS`."""
+    backend_version: str
+    """The version of the backend's package that the engine was verified with."""
+    device: str
+    """The backend's own name of the device, for instance `CPU` (OpenVINO) or `cuda:0` (torch)."""
+    precision: str
+    """What was asked for: `fp32`, `fp16`, …"""
+    precision_run: str = ""
+    """What most of the arithmetic really ran in on the building machine: a CPU may run a fp16 engine in bf16."""
+    precision_by_layer: dict[str, str] = field(default_factory=dict)
+    """Executed layer -> precision it ran in, as the backend told on the building machine."""
+    sample_type: str = "uint8"
+    """Element type of the graph's input and output: `uint8` or `uint16`."""
+    bit_depth: int = 8
+    """Bits a sample; the largest code value is 2 ** bit_depth - 1."""
+    size: tuple[int, int] | None = None
+    """(width, height) where the graph is made for one size, None where it takes any."""
+    size_multiple: int = 1
+    """Height and width given to the graph must be multiples of this."""
+    halo: int = 0
+    """Receptive-field radius in samples."""
+    weights_sha256: str = ""
+    """Over the parameters' names, shapes and values."""
+    graph_sha256: str = ""
+    """Of `model.onnx`."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Name -> SHA-256 of each file of the engine but `engine.json` itself."""
+    build_key: str = ""
+    """Over all that decides what is built; an engine in a cache is reused when it agrees."""
+    cost: dict[str, Any] = field(default_factory=dict)
+    """params, kmac_per_px (true multiply-accumulates, in thousands, per sample of the full-resolution plane), …"""
+    verification: dict[str, Any] = field(default_factory=dict)
+    """psnr_db against the PyTorch reference, max_abs_diff in code values, frames used."""
+
+    @property
+    def channels(self) -> int:
+        """1 for luma, 3 for RGB."""
+        return 1 if self.layout == "luma" else 3
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the manifest as what `json` writes: `size` becomes a list."""
+        content = dataclasses.asdict(self)
+        content["size"] = None if self.size is None else list(self.size)
+        return content
+
+
+def read_manifest(path: str | os.PathLike[str]) -> EngineManifest:
+    """Read the manifest of an engine and verify every file that it lists.
+
+    Args:
+        path: the engine folder, or its `engine.json`.
+
+    Raises:
+        ArtefactError: no engine there, a manifest that cannot be read or is of another schema, or a file that is
+            missing or does not have the SHA-256 written down when it was made.
+    """
+    folder = _folder(path)
+    manifest = _parse(folder / MANIFEST)
+    if GRAPH not in manifest.files:
+        raise ArtefactError(f"{folder / MANIFEST} lists no {GRAPH}, without which it is no engine; {_EXPORT_AGAIN}")
+    for name, expected in manifest.files.items():
+        file = folder / name
+        if Path(name).name != name:
+            raise ArtefactError(f"{folder / MANIFEST} lists {name!r}, which is not a plain file name; {_EXPORT_AGAIN}")
+        try:
+            found = sha256_of_file(file)
+        except OSError as error:
+            raise ArtefactError(f"the engine {folder} lacks its file {name} ({error}); {_EXPORT_AGAIN}") from error
+        if found != expected:
+            raise ArtefactError(
+                f"the engine {folder} is damaged: {name} has SHA-256 {found[:12]}…, its manifest says {expected[:12]}…"
+                f"; {_EXPORT_AGAIN}"
+            )
+    return manifest
+
+
+def write_manifest(manifest: EngineManifest, folder: str | os.PathLike[str]) -> Path:
+    """Write `engine.json` into `folder` under a temporary name and rename it; return its path.
+
+    Write it last: a folder without it is no engine, so a build that was killed leaves nothing that would run.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    target = Path(folder) / MANIFEST
+    temporary = target.with_name(f".{MANIFEST}.{os.getpid()}.partial")
+    try:
+        temporary.write_text(json.dumps(manifest.as_json(), indent=2) + "\n", encoding="utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {target} ({error}); give a folder that can be written to") from error
+    return target
+
+
+def sha256_of_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    given = Path(path)
+    folder = given.parent if given.name == MANIFEST else given
+    if not (folder / MANIFEST).is_file():
+        state = "is not a folder" if folder.exists() and not folder.is_dir() else f"holds no {MANIFEST}"
+        state = state if folder.exists() else "does not exist"
+        raise ArtefactError(f"no engine at {folder}: it {state}; give a folder that export-engine made")
+    return folder
+
+
+def _parse(file: Path) -> EngineManifest:
+    """Read `engine.json`. Keys that this version does not know are left aside: the schema's number says what breaks."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"cannot read {file} ({error}); {_EXPORT_AGAIN}") from error
+    if not isinstance(content, dict):
+        raise ArtefactError(f"{file} holds {type(content).__name__}, not an object; {_EXPORT_AGAIN}")
+    schema = content.get("schema_version")
+    if schema != SCHEMA_VERSION:
+        raise ArtefactError(
+            f"{file} has schema version {schema!r}, this postfilter reads {SCHEMA_VERSION}; {_EXPORT_AGAIN}, or use "
+            "the postfilter that made it"
+        )
+    known: dict[str, Any] = {
+        each.name: content[each.name] for each in dataclasses.fields(EngineManifest) if each.name in content
+    }
+    if known.get("size") is not None:
+        known["size"] = tuple(known["size"])
+    try:
+        manifest = EngineManifest(**known)
+    except TypeError as error:
+        raise ArtefactError(f"{file} is incomplete ({error}); {_EXPORT_AGAIN}") from error
+    _check_values(manifest, file)
+    return manifest
+
+
+def _check_values(manifest: EngineManifest, file: Path) -> None:
+    complaints = []
+    if manifest.layout not in ("luma", "rgb"):
+        complaints.append(f"layout {manifest.layout!r} is neither luma nor rgb")
+    if manifest.bit_depth not in range(8, 17):
+        complaints.append(f"bit_depth {manifest.bit_depth!r} is not in 8..16")
+    if not isinstance(manifest.size_multiple, int) or manifest.size_multiple < 1:
+        complaints.append(f"size_multiple {manifest.size_multiple!r} is no positive integer")
+    size = manifest.size
+    if size is not None and not (len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)):
+        complaints.append(f"size {list(size)!r} is not [width, height]")
+    if complaints:
+        raise ArtefactError(f"{file} cannot be used: {'; '.join(complaints)}; {_EXPORT_AGAIN}")
