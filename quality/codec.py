@@ -161,23 +161,30 @@ class RoundTrip:
             yield from decoder.decode(packet)
 
 
-def planes_of(frame: SourceFrame) -> Planes:
+def planes_of(frame: SourceFrame, *, crop_odd: bool = False) -> Planes:
     """Return the planes of a frame: views where it has them, grey chroma where it is luma alone.
+
+    Args:
+        frame: a luma plane, three planes, or a decoded frame.
+        crop_odd: leave out the last column or row of an odd size instead of refusing it.
 
     Raises:
         InputError: not 8-bit 4:2:0, or an odd size, which 4:2:0 coding cannot hold.
     """
     if isinstance(frame, np.ndarray):
-        luma = frame
-        if luma.ndim == 2:
-            grey: Samples = np.full((luma.shape[0] // 2, luma.shape[1] // 2), _GREY, np.uint8)
-            return _check((luma, grey, grey))
-        raise InputError(f"got a luma plane of {luma.shape = }; it needs two dimensions, height and width")
-    if isinstance(frame, tuple):
-        return _check(frame)
-    if frame.format.name not in ("yuv420p", "yuvj420p"):
-        raise InputError(f"got a frame of {frame.format.name}; only 8-bit 4:2:0 (yuv420p, yuvj420p) can be coded here")
-    y, u, v = (_view(plane) for plane in frame.planes)
+        if frame.ndim != 2:
+            raise InputError(f"got a luma plane of {frame.shape = }; it needs two dimensions, height and width")
+        grey: Samples = np.full(((frame.shape[0] + 1) // 2, (frame.shape[1] + 1) // 2), _GREY, np.uint8)
+        y, u, v = frame, grey, grey
+    elif isinstance(frame, tuple):
+        y, u, v = frame
+    elif frame.format.name in ("yuv420p", "yuvj420p"):
+        y, u, v = (_view(plane) for plane in frame.planes)
+    else:
+        raise InputError(f"got frames of {frame.format.name}; only 8-bit 4:2:0 is coded here: convert them to yuv420p")
+    if crop_odd:
+        height, width = y.shape[0] // 2 * 2, y.shape[1] // 2 * 2
+        y, u, v = y[:height, :width], u[: height // 2, : width // 2], v[: height // 2, : width // 2]
     return _check((y, u, v))
 
 
