@@ -83,8 +83,8 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         "--residual",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="whether the network's output is added to its input; for --weights of other makers, whose files do not say "
-        "(default: what the file says, else no)",
+        help="whether the network's output is added to its input; for --weights of other makers, whose files do not say"
+        " (default: what the file says, else no)",
     )
 
 

@@ -1,0 +1,121 @@
+"""Is the engine still the model? Its output against the PyTorch reference, sample by sample, on decoded frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from postfilter.errors import VerificationError
+
+if TYPE_CHECKING:
+    from postfilter.models import Model
+    from postfilter.runtime import Engine
+
+__all__ = ["GATES_DB", "PSNR_OF_IDENTICAL_DB", "Verification", "check_gate", "reference_output", "verify_engine"]
+
+GATES_DB = {"fp32": 70.0, "fp16": 50.0}
+"""The least PSNR between engine and reference. Backends add in different orders, so a sum close to a half is now and
+then rounded the other way: at 70 dB in at most 0.65 % of the samples, where each differs by one code."""
+
+PSNR_OF_IDENTICAL_DB = 100.0
+"""What is written for outputs that do not differ at all, since JSON has no infinity; and the most that is written."""
+
+_PEAK = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """How an engine's output differs from the reference's; both 8-bit."""
+
+    psnr_db: float
+    """Over all samples of all frames; at most `PSNR_OF_IDENTICAL_DB`, which identical outputs get."""
+    max_abs_diff: int
+    """The largest difference, in code values."""
+    differing: float
+    """Share of samples that differ, 0..1."""
+    frames: int
+    """Frames compared."""
+    source: str = "drawn"
+    """What the frames were: `drawn`, or the name of the user's file."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `engine.json` holds under `verification`."""
+        return dataclasses.asdict(self)
+
+
+def verify_engine(
+    engine: Engine, model: Model, frames: Iterable[NDArray[np.uint8]], *, source: str = "drawn"
+) -> Verification:
+    """Run an engine and its model on the same frames and compare.
+
+    Args:
+        engine: made for 8 bits.
+        model: what it was made from.
+        frames: uint8 [N, C, H, W], at least one.
+        source: what the frames are, for the record.
+    """
+    squared = samples = differing = largest = count = 0
+    for frame in frames:
+        difference = np.abs(engine(frame).astype(np.int32) - reference_output(model, frame))
+        squared += int((difference**2).sum(dtype=np.int64))
+        differing += int(np.count_nonzero(difference))
+        largest = max(largest, int(difference.max()))
+        samples += difference.size
+        count += len(frame)
+    if not samples:
+        raise ValueError("no frames to verify with")
+    psnr = 10 * math.log10(_PEAK**2 * samples / squared) if squared else PSNR_OF_IDENTICAL_DB
+    return Verification(
+        psnr_db=round(min(psnr, PSNR_OF_IDENTICAL_DB), 3),
+        max_abs_diff=largest,
+        differing=differing / samples,
+        frames=count,
+        source=source,
+    )
+
+
+def reference_output(model: Model, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return what the model itself makes of a frame: PyTorch in float32 on the CPU, any size.
+
+    Args:
+        model: network, weights and card.
+        frame: uint8 [N, C, H, W].
+
+    Returns:
+        The same shape and type.
+    """
+    import torch
+
+    from postfilter.models.sample_filter import SampleFilter
+    from postfilter.runtime.padding import crop, pad_to, padded_size
+
+    height, width = frame.shape[2:]
+    wide, high = padded_size(width, height, multiple=model.card.size_multiple)
+    samples = pad_to(frame, width=wide, height=high)
+    with torch.inference_mode():
+        codes = SampleFilter(model.network, residual=model.card.residual).eval()(
+            torch.from_numpy(samples).float(), torch.tensor(float(_PEAK))
+        )
+    return crop(codes.to(torch.uint8).numpy(), width=width, height=height).astype(np.uint8, copy=False)
+
+
+def check_gate(verification: Verification, *, precision: str, name: str) -> None:
+    """Refuse an engine that is not its model any more.
+
+    Raises:
+        VerificationError: the PSNR is below the precision's gate.
+    """
+    gate = GATES_DB[precision]
+    if not verification.psnr_db >= gate:
+        raise VerificationError(
+            f"the {precision} engine of {name} does not compute what the model does: {verification.psnr_db:.1f} dB "
+            f"against PyTorch on {verification.frames} frames, at least {gate:.0f} dB is required (largest difference "
+            f"{verification.max_abs_diff} code values, {100 * verification.differing:.2f} % of the samples differ); "
+            f"try {'--fp32' if precision != 'fp32' else 'another --backend'}"
+        )
