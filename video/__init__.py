@@ -1,0 +1,43 @@
+"""Container to planes to engine to planes to container. Importing this loads neither PyAV nor any backend."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from postfilter.video.clip import VideoResult, filter_video
+    from postfilter.video.encoder import CODECS
+    from postfilter.video.picture import ImageQuality, ImageResult, filter_image
+    from postfilter.video.reference import VideoQuality
+    from postfilter.video.source import ClipInfo, probe
+
+__all__ = [
+    "CODECS",
+    "ClipInfo",
+    "ImageQuality",
+    "ImageResult",
+    "VideoQuality",
+    "VideoResult",
+    "filter_image",
+    "filter_video",
+    "probe",
+]
+
+_HOME = {
+    "CODECS": "encoder",
+    "ClipInfo": "source",
+    "ImageQuality": "picture",
+    "ImageResult": "picture",
+    "VideoQuality": "reference",
+    "VideoResult": "clip",
+    "filter_image": "picture",
+    "filter_video": "clip",
+    "probe": "source",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'postfilter.video' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"postfilter.video.{_HOME[name]}"), name)

@@ -1,0 +1,81 @@
+"""A bounded queue between two threads that can be stopped from anywhere."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+__all__ = ["Channel", "Stop", "Stopped"]
+
+Item = TypeVar("Item")
+
+
+class Stopped(Exception):  # noqa: N818  # not an error: how a thread learns that another one ended the run
+    """Raised in whoever waits on a channel when the run is stopped."""
+
+
+class Stop:
+    """One switch for a whole run: the first failure is kept, and every waiting thread wakes up."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.stopped = False
+        self.failure: BaseException | None = None
+
+    def set(self, failure: BaseException | None = None) -> None:
+        """Stop the run; only the first failure is kept, later ones are its consequences."""
+        with self.condition:
+            if not self.stopped:
+                self.stopped, self.failure = True, failure
+            self.condition.notify_all()
+
+
+class Channel(Generic[Item]):
+    """A queue of at most `capacity` items: the writer waits when it is full, the reader when it is empty.
+
+    Args:
+        stop: shared by all channels of a run.
+        capacity: items that may wait.
+    """
+
+    def __init__(self, stop: Stop, *, capacity: int) -> None:
+        self._stop = stop
+        self._capacity = capacity
+        self._items: deque[Item] = deque()
+        self._closed = False
+
+    def put(self, item: Item) -> None:
+        """Append an item, waiting for room.
+
+        Raises:
+            Stopped: the run was stopped.
+        """
+        with self._stop.condition:
+            self._stop.condition.wait_for(lambda: self._stop.stopped or len(self._items) < self._capacity)
+            if self._stop.stopped:
+                raise Stopped
+            self._items.append(item)
+            self._stop.condition.notify_all()
+
+    def close(self) -> None:
+        """Say that nothing more comes; the reader gets None once all items are taken."""
+        with self._stop.condition:
+            self._closed = True
+            self._stop.condition.notify_all()
+
+    def get(self) -> Item | None:
+        """Take the oldest item, waiting for one; None at the end.
+
+        Raises:
+            Stopped: the run was stopped.
+        """
+        with self._stop.condition:
+            self._stop.condition.wait_for(lambda: self._stop.stopped or self._items or self._closed)
+            if self._stop.stopped:
+                raise Stopped
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._stop.condition.notify_all()
+            return item

@@ -1,0 +1,183 @@
+"""Filter a whole video: container in, container out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from postfilter.errors import OutputError
+from postfilter.video.encoder import EncoderSettings
+from postfilter.video.pipeline import Pipeline
+from postfilter.video.planes import planes_for
+from postfilter.video.reference import Reference, VideoQuality
+from postfilter.video.sink import FileSink, NullSink, Sink, check_target
+from postfilter.video.source import Source
+
+if TYPE_CHECKING:
+    from postfilter.runtime import Engine
+
+__all__ = ["VideoResult", "filter_video"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoResult:
+    """What came of filtering one clip."""
+
+    input: Path
+    output: Path | None
+    """None where nothing was written."""
+    engine: str
+    """Model, precision and backend."""
+    frames_in: int
+    frames_out: int
+    width: int
+    height: int
+    seconds: float
+    """From the first frame to the finished file; without loading or compiling the engine."""
+    fps: float
+    speed_x: float
+    """Times as fast as the clip plays."""
+    stages_ms: dict[str, float]
+    """decode, filter, encode: what each thread worked for a frame, on average, without its waiting. They overlap."""
+    latency_ms: dict[str, float]
+    """p50, p95, p99 from leaving the decoder to having been taken by the encoder, waiting in queues included."""
+    tflops: float | None
+    """Achieved, counting a multiply-accumulate as two; None where the engine does not tell its cost."""
+    peak_memory_mb: float
+    """Of this process so far, resident."""
+    frames_flagged: int
+    """Frames that came out black, flat or shifted in brightness; they are told of, not filtered again."""
+    quality: VideoQuality | None
+    """Where a reference was given."""
+    warnings: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as plain data. No tiles are told apart yet, so none are counted or reused."""
+        content = dict(vars(self))
+        content["input"] = str(self.input)
+        content["output"] = None if self.output is None else str(self.output)
+        content["tiles"] = {"total": 0, "reused": 0}
+        content["guard"] = {"frames_flagged": content.pop("frames_flagged"), "frames_redone": 0}
+        content["quality"] = None if self.quality is None else self.quality.as_json()
+        return content
+
+
+def filter_video(
+    source: str | Path,
+    target: str | Path | None,
+    engine: Engine,
+    *,
+    codec: str = "libx264",
+    crf: float = 16,
+    preset: str = "veryfast",
+    reference: str | Path | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[..., None] | None = None,
+) -> VideoResult:
+    """Filter the first video track of `source` and write it to `target` with everything else copied.
+
+    Luma engines replace Y and leave chroma bit for bit; RGB engines work on R'G'B' made with the stream's own matrix,
+    range and chroma siting, and the change they make is brought back. Audio, subtitles, attachments, cover pictures,
+    further video tracks, chapters and metadata are copied; timestamps, colour tags, aspect, rotation and the number of
+    frames stay. The output appears under its name only when it is complete.
+
+    Args:
+        source: a file that FFmpeg reads, 8 or 10 bits.
+        target: the file to write, whose suffix names the container; None measures without encoding.
+        engine: loaded for the clip's bit depth (`probe` tells it).
+        codec: `libx264`, `libx265` or `ffv1` (lossless).
+        crf: quality of the first two, 0 (best) to 51.
+        preset: their speed, `ultrafast` … `placebo`.
+        reference: the undegraded source of the clip; its ΔPSNR is then measured.
+        overwrite: whether an existing `target` may be replaced.
+        on_progress: called as on_progress(frames done, frames expected or None, fps=…, speed=…).
+
+    Raises:
+        InputError: the clip or the reference cannot be read or filtered with this engine.
+        OutputError: the target exists or cannot be written, or cannot hold what the clip holds.
+        UnknownNameError: an unknown codec or preset.
+    """
+    source, target = Path(source), None if target is None else Path(target)
+    settings = EncoderSettings(codec=codec, crf=crf, preset=preset)
+    if target is not None:
+        check_target(target, source=source, overwrite=overwrite)
+    with ExitStack() as cleanup:
+        clip = cleanup.enter_context(Source(source))
+        planes = planes_for(clip.info, engine)
+        compared = None
+        if reference is not None:
+            compared = Reference(reference, clip.info)
+            cleanup.callback(compared.close)
+        engine.prepare(width=clip.info.width, height=clip.info.height)
+        warnings: list[str] = []
+        sink: Sink = NullSink()
+        if target is not None:
+            sink = FileSink(target, source=clip, settings=settings, warnings=warnings)
+        cleanup.callback(sink.discard)
+        pipeline = Pipeline(source=clip, planes=planes, engine=engine, sink=sink, reference=compared)
+        pipeline.run(on_progress)
+        if sink.frames_written != pipeline.frames_in:
+            raise OutputError(
+                f"{pipeline.frames_in} frames of {source} went in and {sink.frames_written} came out; nothing is "
+                "written, please report it"
+            )
+        quality = None if compared is None else compared.result()
+        result = _result(clip, target, engine, pipeline, quality, warnings)
+        sink.commit()
+        return result
+
+
+def _result(
+    clip: Source,
+    target: Path | None,
+    engine: Engine,
+    pipeline: Pipeline,
+    quality: VideoQuality | None,
+    warnings: list[str],
+) -> VideoResult:
+    info, frames, manifest = clip.info, pipeline.frames_in, engine.manifest
+    fps = frames / pipeline.seconds
+    if pipeline.frames_flagged:
+        warnings.append(
+            f"{pipeline.frames_flagged} filtered frames are flat or shifted in brightness where the input is not; try "
+            "--fp32, and look at the output"
+        )
+    kmac_per_px = manifest.cost.get("kmac_per_px")
+    return VideoResult(
+        input=info.path,
+        output=target,
+        engine=f"{manifest.model} {manifest.precision_run or manifest.precision} {manifest.backend}",
+        frames_in=frames,
+        frames_out=frames,
+        width=info.width,
+        height=info.height,
+        seconds=pipeline.seconds,
+        fps=fps,
+        speed_x=fps / float(info.frame_rate),
+        stages_ms={name: 1000 * seconds / frames for name, seconds in pipeline.busy_seconds.items()},
+        latency_ms={f"p{q}": float(np.percentile(pipeline.latencies, q)) * 1000 for q in (50, 95, 99)},
+        tflops=None if kmac_per_px is None else 2e3 * kmac_per_px * info.width * info.height * fps / 1e12,
+        peak_memory_mb=_peak_memory_mb(),
+        frames_flagged=pipeline.frames_flagged,
+        quality=quality,
+        warnings=[*clip.warnings, *warnings],
+    )
+
+
+def _peak_memory_mb() -> float:
+    import psutil
+
+    memory = psutil.Process().memory_info()
+    peak = getattr(memory, "peak_wset", None)  # Windows
+    if peak is None:
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return float(peak) / 2**20

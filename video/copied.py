@@ -1,0 +1,115 @@
+"""Tracks that are copied packet by packet: audio, subtitles, attachments, data, cover pictures, further video."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from postfilter.errors import OutputError
+
+__all__ = ["CopiedTrack", "copy_metadata", "copy_track", "encoded_metadata", "holds"]
+
+_OF_THE_OLD_FILE = {"encoder", "major_brand", "minor_version", "compatible_brands"}
+"""Metadata that describes the file that was, not what it shows."""
+_OF_THE_OLD_BITS = ("bps", "number_of_frames", "number_of_bytes", "duration", "_statistics_")
+"""Matroska's statistics tags of a track: wrong for one that is encoded anew."""
+
+
+class CopiedTrack:
+    """One track on its way from a container to another.
+
+    Args:
+        track: in the output.
+        offset_ticks: subtracted from every timestamp, in ticks of the input track.
+    """
+
+    def __init__(self, track: Any, *, offset_ticks: int) -> None:
+        self.track = track
+        self.offset_ticks = offset_ticks
+        self.restamped = 0
+        self._last_dts: int | None = None
+        self._last_duration = 0
+
+    def prepare(self, packet: Packet[Any]) -> Packet[Any]:
+        """Direct a packet to the output's track and give it timestamps that a muxer takes."""
+        dts = packet.dts if packet.dts is not None else packet.pts
+        if dts is None:
+            dts = 0 if self._last_dts is None else self._last_dts + self._last_duration
+        else:
+            dts -= self.offset_ticks
+        pts = dts if packet.pts is None else packet.pts - self.offset_ticks
+        if self._last_dts is not None and dts < self._last_dts:
+            self.restamped += 1
+            dts = self._last_dts + 1
+        packet.dts, packet.pts = dts, max(pts, dts)
+        self._last_dts, self._last_duration = dts, packet.duration or 0
+        packet.stream = self.track
+        return packet
+
+
+def copy_track(container: OutputContainer, source: Stream) -> Any | None:
+    """Add to `container` a track as `source` is: codec, metadata, language and disposition.
+
+    Returns:
+        The new track; None for a data track that this container has no place for.
+
+    Raises:
+        OutputError: the container cannot hold it, and it is more than data.
+    """
+    if not holds(container.format.name, source):
+        if source.type == "data":
+            return None
+        codec = source.codec_context.name if source.codec_context else source.type
+        ours, theirs = container.format.name, source.container.format.name
+        raise OutputError(
+            f"track {source.index} of the input ({source.type}, {codec}) has no place in a {ours} file, and nothing is "
+            f"dropped silently; write to a file like the input ({theirs}){'' if ours == 'matroska' else ' or an .mkv'}"
+        )
+    return _add(container, source)
+
+
+def holds(format_name: str, source: Stream) -> bool:
+    """Return whether a container of this format can hold the track: tried out, in memory."""
+    trial = av.open(io.BytesIO(), "w", format=format_name)
+    try:
+        _add(trial, source)
+        trial.start_encoding()
+        trial.close()
+    except (ValueError, av.FFmpegError, OSError):
+        return False
+    return True
+
+
+def copy_metadata(source: InputContainer, target: OutputContainer, *, offset_seconds: Any) -> None:
+    """Copy the container's metadata and chapters, these moved by `offset_seconds`."""
+    target.metadata.update(
+        {key: value for key, value in source.metadata.items() if key.lower() not in _OF_THE_OLD_FILE}
+    )
+    chapters = source.chapters()
+    for chapter in chapters:
+        if chapter["time_base"]:
+            ticks = round(offset_seconds / chapter["time_base"])
+            chapter["start"], chapter["end"] = chapter["start"] - ticks, chapter["end"] - ticks
+    if chapters:
+        target.set_chapters(chapters)
+
+
+def encoded_metadata(source: Stream) -> dict[str, str]:
+    """Return a track's metadata without what was true of its old bits alone."""
+    return {
+        key: value
+        for key, value in source.metadata.items()
+        if key.lower() != "encoder" and not key.lower().startswith(_OF_THE_OLD_BITS)
+    }
+
+
+def _add(container: OutputContainer, source: Stream) -> Any:
+    track = container.add_stream_from_template(source, opaque=True)
+    track.metadata.update(source.metadata)
+    track.disposition = source.disposition
+    return track

@@ -1,0 +1,200 @@
+"""Encoders for the filtered track: their options, and the tags that make the picture look as it did."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import av
+from av import VideoFrame
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from postfilter.errors import OutputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from postfilter.video.source import ClipInfo
+
+__all__ = ["CODECS", "PRESETS", "Codec", "EncoderSettings", "add_encoder", "encoder_format"]
+
+Options = dict[str, str]
+
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
+"""Of x264 and x265, quickest first."""
+
+_HDR = {"CONTENT_LIGHT_LEVEL", "MASTERING_DISPLAY_METADATA"}
+_INTERLACED_DCT = 1 << 18
+_FRAME_DURATION = 1 << 8
+"""AV_CODEC_FLAG_INTERLACED_DCT and AV_CODEC_FLAG_FRAME_DURATION of libavcodec."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """One encoder that the product is tested with."""
+
+    summary: str
+    options: Callable[[EncoderSettings, dict[str, str]], Options]
+    """From the settings and tags (`range`, `mastering`, `light`, each where known) to the encoder's own options."""
+    interlaced: bool = False
+    """Whether it can mark and code interlaced frames as such."""
+    hdr: bool = False
+    """Whether it can write mastering display and content light metadata."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings:
+    """What the user chose.
+
+    Raises:
+        UnknownNameError: a codec that is not in `CODECS`.
+        OutputError: a CRF outside 0..51.
+    """
+
+    codec: str = "libx264"
+    crf: float = 16
+    """Quality of x264 and x265: lower is better and larger; lossless codecs have none."""
+    preset: str = "veryfast"
+    """Speed of x264 and x265: the slower, the smaller the file at the same CRF."""
+
+    def __post_init__(self) -> None:
+        if self.codec not in CODECS:
+            raise UnknownNameError("codec", self.codec, tuple(CODECS))
+        if not 0 <= self.crf <= 51:
+            raise OutputError(f"got CRF {self.crf:g}; give 0 (best) to 51, for instance 16")
+        if self.preset not in PRESETS:
+            raise UnknownNameError("preset", self.preset, PRESETS)
+
+
+def _x264_options(settings: EncoderSettings, tags: dict[str, str]) -> Options:
+    # x264 writes "limited range" only along with some other tag; this one says nothing of colour.
+    own = ["videoformat=component"] if tags.get("range") == "limited" else []
+    own += [f"mastering-display={tags['mastering']}"] if "mastering" in tags else []
+    own += [f"cll={tags['light']}"] if "light" in tags else []
+    return {"crf": f"{settings.crf:g}", "preset": settings.preset, "x264-params": ":".join(own)}
+
+
+def _x265_options(settings: EncoderSettings, tags: dict[str, str]) -> Options:
+    own = ["log-level=error", f"range={tags['range']}"] if "range" in tags else ["log-level=error"]
+    own += [f"master-display={tags['mastering']}"] if "mastering" in tags else []
+    own += [f"max-cll={tags['light']}"] if "light" in tags else []
+    return {"crf": f"{settings.crf:g}", "preset": settings.preset, "x265-params": ":".join(own)}
+
+
+def _ffv1_options(settings: EncoderSettings, tags: dict[str, str]) -> Options:
+    # Version 3 with checksums, as archives use it.
+    return {"level": "3", "slicecrc": "1", "g": "1"}
+
+
+CODECS = {
+    "libx264": Codec(summary="H.264, 8 and 10 bits", options=_x264_options, interlaced=True, hdr=True),
+    "libx265": Codec(summary="HEVC, 8 and 10 bits", options=_x265_options, hdr=True),
+    "ffv1": Codec(summary="lossless, for .mkv", options=_ffv1_options),
+}
+"""Name as FFmpeg has it -> what is known of it."""
+
+
+def encoder_format(settings: EncoderSettings, clip: ClipInfo) -> str:
+    """Return the pixel format to encode in: the clip's own, under the name that the encoder knows.
+
+    Raises:
+        OutputError: the encoder cannot take this format, or is not in this build of FFmpeg.
+    """
+    try:
+        formats = av.Codec(settings.codec, "w").video_formats or []
+    except (av.FFmpegError, ValueError) as error:
+        raise OutputError(f"this build of FFmpeg has no {settings.codec}; try another: {', '.join(CODECS)}") from error
+    names = [each.name for each in formats]
+    for name in (clip.format.name, clip.format.plain_name):
+        if name in names:
+            _check_size(settings, clip)
+            return name
+    raise OutputError(f"{settings.codec} cannot encode {clip.format.name}; try --codec ffv1 with an .mkv output")
+
+
+def add_encoder(
+    container: OutputContainer, settings: EncoderSettings, clip: ClipInfo, first: VideoFrame, warnings: list[str]
+) -> VideoStream:
+    """Add the track for the filtered frames to a container, with size, clock, colour tags, aspect and rotation.
+
+    Args:
+        container: where to; its header is not yet written.
+        settings: the encoder and its quality.
+        clip: what the track is to look like.
+        first: the first decoded frame, for the metadata that frames carry.
+        warnings: gathers what cannot be carried over.
+
+    Raises:
+        OutputError: the container cannot hold this codec, or the encoder cannot take the clip.
+    """
+    codec = CODECS[settings.codec]
+    format_name = encoder_format(settings, clip)
+    options = codec.options(settings, _tags(clip, int(first.color_range)))
+    if not codec.hdr and _HDR & clip.side_data.keys():
+        warnings.append(f"{settings.codec} does not write the mastering display's metadata; libx265 does")
+    if clip.siting != "unspecified":
+        options["chroma_sample_location"] = clip.siting
+    try:
+        stream = container.add_stream(settings.codec, rate=clip.frame_rate, options=options)
+    except (ValueError, av.FFmpegError) as error:
+        raise OutputError(
+            f"a {container.format.name} file cannot hold {settings.codec} ({error}); choose another --codec "
+            f"({', '.join(CODECS)}) or an .mkv output"
+        ) from error
+    if not isinstance(stream, VideoStream):
+        raise OutputError(f"{settings.codec} encodes no video; choose from {', '.join(CODECS)}")
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = clip.width, clip.height, format_name
+    # The input's own clock: timestamps of a variable frame rate stay what they are.
+    context.time_base = first.time_base or 1 / clip.frame_rate
+    stream.time_base = context.time_base
+    context.flags |= _FRAME_DURATION
+    context.colorspace, context.color_trc, context.color_primaries = clip.matrix, clip.transfer, clip.primaries
+    context.color_range = 2 if clip.full_range else int(first.color_range)
+    if clip.sample_aspect_ratio:
+        context.sample_aspect_ratio = clip.sample_aspect_ratio
+    if settings.codec == "libx265" and {"mp4", "mov"} & set(container.format.name.split(",")):
+        context.codec_tag = "hvc1"  # the name by which Apple's players find HEVC
+    if clip.interlaced:
+        if codec.interlaced:
+            context.flags |= _INTERLACED_DCT
+        else:
+            warnings.append(f"the clip is interlaced and {settings.codec} writes it as progressive; libx264 does not")
+    if clip.display_matrix is not None:
+        if not hasattr(stream, "set_display_matrix"):
+            raise OutputError(
+                "the clip is rotated for display, which this PyAV cannot write; try: pip install 'av>=18'"
+            )
+        stream.set_display_matrix(clip.display_matrix)
+    return stream
+
+
+def _check_size(settings: EncoderSettings, clip: ClipInfo) -> None:
+    if settings.codec == "ffv1" or clip.format.chroma_step is None:
+        return
+    across, down = clip.format.chroma_step
+    if clip.width % across or clip.height % down:
+        raise OutputError(
+            f"{settings.codec} needs a width divisible by {across} and a height divisible by {down} for "
+            f"{clip.format.name}, got {clip.width}x{clip.height}; try --codec ffv1 with an .mkv output"
+        )
+
+
+def _tags(clip: ClipInfo, color_range: int) -> dict[str, str]:
+    """Range, mastering display and content light as x264 and x265 write them: 0.00002 and 0.0001 cd/m² a unit."""
+    found: dict[str, str] = {}
+    if clip.full_range or color_range:
+        found["range"] = "full" if clip.full_range else "limited"
+    if "CONTENT_LIGHT_LEVEL" in clip.side_data:
+        found["light"] = "{},{}".format(*struct.unpack("<2I", clip.side_data["CONTENT_LIGHT_LEVEL"][:8]))
+    if "MASTERING_DISPLAY_METADATA" in clip.side_data:
+        # AVMasteringDisplayMetadata: ten fractions (r, g, b, white as x and y; least, greatest light), two flags.
+        raw = clip.side_data["MASTERING_DISPLAY_METADATA"]
+        *fractions, has_primaries, has_luminance = struct.unpack("<22i", raw[:88])
+        if has_primaries and has_luminance and all(fractions[1::2]):
+            values = [top / bottom for top, bottom in zip(fractions[0::2], fractions[1::2], strict=True)]
+            r, g, b, white = ("({},{})".format(*(round(v * 50000) for v in values[i : i + 2])) for i in (0, 2, 4, 6))
+            least, greatest = round(values[8] * 10000), round(values[9] * 10000)
+            found["mastering"] = f"G{g}B{b}R{r}WP{white}L({greatest},{least})"
+    return found

@@ -1,0 +1,92 @@
+"""ΔPSNR against the clip's undegraded source, measured while it is filtered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from postfilter.errors import InputError
+from postfilter.quality.metrics import finite_psnr
+from postfilter.video.pixels import Plane, plane_view
+from postfilter.video.source import ClipInfo, Source
+
+__all__ = ["Reference", "VideoQuality"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoQuality:
+    """Luma PSNR in dB against the source: of each frame, averaged over the frames, before encoding anew."""
+
+    psnr_decoded: float
+    psnr_filtered: float
+    delta_psnr: float
+    """psnr_filtered - psnr_decoded."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the three figures under their names."""
+        return dict(vars(self))
+
+
+class Reference:
+    """The source of a clip, read along with it.
+
+    Args:
+        path: the source clip.
+        clip: the clip that is filtered.
+
+    Raises:
+        InputError: the source cannot be read, or is of another size, bit depth or range.
+    """
+
+    def __init__(self, path: str | Path, clip: ClipInfo) -> None:
+        self._source = Source(path)
+        self._frames = self._source.frames()
+        self._decoded: list[float] = []
+        self._filtered: list[float] = []
+        self.clip = clip
+        ours, theirs = _what_must_agree(clip), _what_must_agree(self._source.info)
+        if ours != theirs:
+            self._source.close()
+            raise InputError(
+                f"the reference {path} is {theirs}, the input is {ours}; PSNR compares sample by sample: give the "
+                "source as it was before encoding"
+            )
+
+    def measure(self, decoded: Plane, filtered: Plane) -> None:
+        """Compare the next frame of the source with the two luma planes, [H, W].
+
+        Raises:
+            InputError: the source ends before the clip.
+        """
+        frame = next(self._frames, None)
+        if frame is None:
+            raise InputError(self._other_count(f"only {len(self._decoded)} frames"))
+        source, peak = plane_view(frame, 0), float(self.clip.format.peak)
+        self._decoded.append(finite_psnr(decoded, source, peak=peak))
+        self._filtered.append(finite_psnr(filtered, source, peak=peak))
+
+    def result(self) -> VideoQuality:
+        """Return the averages over all frames.
+
+        Raises:
+            InputError: the source goes on after the clip.
+        """
+        if next(self._frames, None) is not None:
+            raise InputError(self._other_count(f"more than the input's {len(self._decoded)} frames"))
+        decoded, filtered = float(np.mean(self._decoded)), float(np.mean(self._filtered))
+        return VideoQuality(psnr_decoded=decoded, psnr_filtered=filtered, delta_psnr=filtered - decoded)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+    def _other_count(self, got: str) -> str:
+        return f"the reference {self._source.path} has {got}; give the source of this very clip, frame for frame"
+
+
+def _what_must_agree(clip: ClipInfo) -> str:
+    spread = "full" if clip.full_range else "limited"
+    return f"{clip.width}x{clip.height}, {clip.bit_depth} bits, {spread} range"

@@ -1,0 +1,263 @@
+"""Where filtered frames go: a file, with everything else of the input copied beside them, or nowhere."""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+from av import Packet, VideoFrame
+
+from postfilter.errors import OutputError
+from postfilter.video.copied import CopiedTrack, copy_metadata, copy_track, encoded_metadata
+from postfilter.video.encoder import EncoderSettings, add_encoder, encoder_format
+from postfilter.video.pixels import relabelled
+from postfilter.video.source import Source
+
+__all__ = ["FileSink", "NullSink", "Sink", "check_target"]
+
+_HELD_BYTES = 64 << 20
+"""Of copied packets that wait for the video to come as far as they are: bounds memory where it never does."""
+
+
+class Sink(Protocol):
+    """What takes the pipeline's output. Used by one thread at a time."""
+
+    frames_written: int
+
+    def write_frame(self, frame: VideoFrame) -> None:
+        """Take a filtered frame."""
+        ...
+
+    def write_packet(self, packet: Packet[Any]) -> None:
+        """Take a packet of a track that is copied."""
+        ...
+
+    def finish(self) -> None:
+        """Write what is left. Nothing may be given after this."""
+        ...
+
+    def commit(self) -> None:
+        """Make the finished output visible under its name."""
+        ...
+
+    def discard(self) -> None:
+        """Leave nothing behind that was not committed."""
+        ...
+
+
+class NullSink:
+    """Counts frames and forgets them: measures decoding and filtering alone."""
+
+    def __init__(self) -> None:
+        self.frames_written = 0
+
+    def write_frame(self, frame: VideoFrame) -> None:
+        """Count a frame."""
+        self.frames_written += 1
+
+    def write_packet(self, packet: Packet[Any]) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+    def commit(self) -> None:
+        """Do nothing."""
+
+    def discard(self) -> None:
+        """Do nothing."""
+
+
+class FileSink:
+    """A file in the making: written beside the target under a temporary name, and renamed at the end.
+
+    Args:
+        target: the file to be; its suffix names the container.
+        source: what is copied from.
+        settings: the encoder and its quality.
+        warnings: gathers what cannot be carried over.
+
+    Raises:
+        OutputError: the container is unknown or cannot hold a track, the folder cannot be written to, or the encoder
+            refuses the clip.
+    """
+
+    def __init__(self, target: Path, *, source: Source, settings: EncoderSettings, warnings: list[str]) -> None:
+        self.target = target
+        self.frames_written = 0
+        self.warnings = warnings
+        self._sent = 0
+        self._held: deque[Packet[Any]] = deque()
+        self._held_bytes = 0
+        self._video_seconds = float("-inf")
+        self._path = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
+        self._container = _open(self._path)
+        self._copied: dict[int, CopiedTrack] = {}
+        try:
+            self._add_tracks(source, settings)
+            self._container.start_encoding()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            self.discard()
+            if isinstance(error, OutputError):
+                raise
+            raise self._error(error) from error
+        except BaseException:
+            self.discard()
+            raise
+
+    def write_frame(self, frame: VideoFrame) -> None:
+        """Encode a frame; write what the encoder gives back, and the copied packets up to that time.
+
+        Raises:
+            OutputError: the encoder or the file fails.
+        """
+        frame.pict_type = 0  # the encoder chooses; the decoder's choice would be obeyed
+        if frame.pts is not None:
+            frame.pts -= self._offset_ticks
+        if frame.format.name != self._format:
+            frame = relabelled(frame, self._format)
+        self._sent += 1
+        self._encode(frame)
+
+    def write_packet(self, packet: Packet[Any]) -> None:
+        """Take a packet of a copied track; it is written once the video has come as far.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        copied = self._copied.get(packet.stream.index)
+        if copied is None:
+            return
+        self._held.append(copied.prepare(packet))
+        self._held_bytes += packet.size
+        self._release()
+
+    def finish(self) -> None:
+        """Flush the encoder, write what is held, and the container's end.
+
+        Raises:
+            OutputError: the file cannot be written, or holds not as many frames as it was given.
+        """
+        self._encode(None)
+        self._video_seconds = float("inf")
+        self._release()
+        if self.frames_written != self._sent:
+            raise OutputError(
+                f"the encoder took {self._sent} frames and wrote {self.frames_written}; try another codec"
+            )
+        moved = sum(each.restamped for each in self._copied.values())
+        if moved:
+            self.warnings.append(f"{moved} copied packets had timestamps that went back; they were moved")
+        try:
+            self._container.close()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise self._error(error) from error
+
+    def commit(self) -> None:
+        """Give the finished file its name.
+
+        Raises:
+            OutputError: it cannot be renamed.
+        """
+        try:
+            self._path.replace(self.target)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def discard(self) -> None:
+        """Close and delete the unfinished file. Doing so twice, or after `commit`, does nothing."""
+        # The end of an unfinished container may not be writable; the file goes anyway.
+        with suppress(Exception):
+            self._container.close()
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def _add_tracks(self, source: Source, settings: EncoderSettings) -> None:
+        container, self._offset_ticks = self._container, 0
+        offset = source.offset_seconds if container.format.name != source.container.format.name else 0
+        copy_metadata(source.container, container, offset_seconds=offset)
+        for each in source.container.streams:
+            if each.index == source.stream.index:
+                self._stream = add_encoder(container, settings, source.info, source.first, self.warnings)
+                self._stream.metadata.update(encoded_metadata(each))
+                self._stream.disposition = each.disposition
+                self._format = encoder_format(settings, source.info)
+                self._offset_ticks = round(offset / source.tick)
+                continue
+            track = copy_track(container, each)
+            if track is None:
+                self.warnings.append(
+                    f"data track {each.index} is left out: {container.format.name} has no place for it"
+                )
+            elif each.type != "attachment":
+                ticks = round(offset / each.time_base) if each.time_base else 0
+                self._copied[each.index] = CopiedTrack(track, offset_ticks=ticks)
+
+    def _encode(self, frame: VideoFrame | None) -> None:
+        try:
+            packets = self._stream.encode(frame)
+            for packet in packets:
+                at = packet.dts if packet.dts is not None else packet.pts
+                if at is not None and packet.time_base:
+                    self._video_seconds = float(at * packet.time_base)
+                self._container.mux(packet)
+                self.frames_written += 1
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise self._error(error) from error
+        if packets:
+            self._release()
+
+    def _release(self) -> None:
+        """Write held packets that the video has reached, so that the muxer interleaves as the input did."""
+        while self._held:
+            packet = self._held[0]
+            seconds = float(packet.dts * packet.time_base) if packet.dts is not None else 0.0
+            if seconds > self._video_seconds and self._held_bytes < _HELD_BYTES:
+                return
+            self._held.popleft()
+            self._held_bytes -= packet.size
+            try:
+                self._container.mux(packet)
+            except (av.FFmpegError, OSError, ValueError) as error:
+                raise self._error(error) from error
+
+    def _error(self, cause: Exception) -> OutputError:
+        reason = getattr(cause, "strerror", None) or str(cause)
+        return OutputError(f"cannot write {self.target} ({reason}); look at the disk's room and the folder's rights")
+
+
+def check_target(target: Path, *, source: Path, overwrite: bool) -> None:
+    """Refuse a target that would destroy something, before any work is done.
+
+    Raises:
+        OutputError: it is the input itself, exists (and `overwrite` is false), is a folder, or its folder is absent.
+    """
+    if not target.parent.is_dir():
+        raise OutputError(f"the folder {target.parent} does not exist; make it first")
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; give a file's name, such as {target / source.name}")
+    if not target.exists():
+        return
+    if source.exists() and source.samefile(target):
+        raise OutputError(f"{target} is the input itself; give another name")
+    if not overwrite:
+        raise OutputError(f"{target} exists; give another name, or --overwrite")
+
+
+def _open(path: Path) -> Any:
+    try:
+        with path.open("xb"):
+            pass  # says clearly what is wrong with the folder, before FFmpeg does
+    except OSError as error:
+        raise OutputError(f"cannot write to the folder {path.parent} ({error.strerror}); give another one") from error
+    try:
+        return av.open(str(path), "w")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        path.unlink(missing_ok=True)
+        raise OutputError(
+            f"no container is known by the suffix {path.suffix!r}; give a name that ends in .mkv, .mp4, .mov, .ts, …"
+        ) from error
