@@ -16,8 +16,9 @@ from postfilter.video.encoder import EncoderSettings
 from postfilter.video.pipeline import Pipeline
 from postfilter.video.planes import planes_for
 from postfilter.video.reference import Reference, VideoQuality
-from postfilter.video.sink import FileSink, NullSink, Sink, check_target
+from postfilter.video.sink import FileSink, NullSink, Sink
 from postfilter.video.source import Source
+from postfilter.video.target import check_target
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from postfilter.errors import InputError, OutputError
 from postfilter.quality.metrics import finite_psnr, psnr_b, ssim
+from postfilter.video.target import check_target
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine
 
-__all__ = ["ImageQuality", "ImageResult", "filter_image"]
+__all__ = ["ImageQuality", "ImageResult", "check_paths", "filter_image"]
 
 Picture = NDArray[np.uint8]
 
@@ -89,7 +90,8 @@ def filter_image(
         OutputError: the target exists or cannot be written.
     """
     source, target = Path(source), Path(target)
-    _check(source, target, engine, jpeg_quality, overwrite)
+    check_paths(source, target, overwrite=overwrite)
+    _check(engine, jpeg_quality)
     picture, alpha = _read(source)
     clean = picture
     if jpeg_quality is not None:
@@ -114,19 +116,23 @@ def filter_image(
     )
 
 
-def _check(source: Path, target: Path, engine: Engine, jpeg_quality: int | None, overwrite: bool) -> None:
+def check_paths(source: Path, target: Path, *, overwrite: bool) -> None:
+    """Refuse what can be refused before any work is done.
+
+    Raises:
+        InputError: there is no such picture.
+        OutputError: the target is the input itself, exists (and `overwrite` is false), or its folder is absent.
+    """
+    if not source.is_file():
+        raise InputError(f"{source} {'is a folder' if source.is_dir() else 'does not exist'}; give a picture")
+    check_target(target, source=source, overwrite=overwrite)
+
+
+def _check(engine: Engine, jpeg_quality: int | None) -> None:
     if engine.bit_depth != 8:
         raise InputError(f"the engine is loaded for {engine.bit_depth} bits; pictures have 8: load it with bit_depth=8")
     if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
         raise InputError(f"got JPEG quality {jpeg_quality}; give 1 to 100")
-    if not source.is_file():
-        raise InputError(f"{source} {'is a folder' if source.is_dir() else 'does not exist'}; give a picture")
-    if not target.parent.is_dir():
-        raise OutputError(f"the folder {target.parent} does not exist; make it first")
-    if target.exists() and source.samefile(target):
-        raise OutputError(f"{target} is the input itself; give another name")
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target} exists; give another name, or --overwrite")
 
 
 def _read(source: Path) -> tuple[Picture, Picture | None]:

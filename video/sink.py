@@ -17,7 +17,7 @@ from postfilter.video.encoder import EncoderSettings, add_encoder, encoder_forma
 from postfilter.video.pixels import relabelled
 from postfilter.video.source import Source
 
-__all__ = ["FileSink", "NullSink", "Sink", "check_target"]
+__all__ = ["FileSink", "NullSink", "Sink"]
 
 _HELD_BYTES = 64 << 20
 """Of copied packets that wait for the video to come as far as they are: bounds memory where it never does."""
@@ -228,24 +228,6 @@ class FileSink:
     def _error(self, cause: Exception) -> OutputError:
         reason = getattr(cause, "strerror", None) or str(cause)
         return OutputError(f"cannot write {self.target} ({reason}); look at the disk's room and the folder's rights")
-
-
-def check_target(target: Path, *, source: Path, overwrite: bool) -> None:
-    """Refuse a target that would destroy something, before any work is done.
-
-    Raises:
-        OutputError: it is the input itself, exists (and `overwrite` is false), is a folder, or its folder is absent.
-    """
-    if not target.parent.is_dir():
-        raise OutputError(f"the folder {target.parent} does not exist; make it first")
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder; give a file's name, such as {target / source.name}")
-    if not target.exists():
-        return
-    if source.exists() and source.samefile(target):
-        raise OutputError(f"{target} is the input itself; give another name")
-    if not overwrite:
-        raise OutputError(f"{target} exists; give another name, or --overwrite")
 
 
 def _open(path: Path) -> Any:

@@ -1,0 +1,62 @@
+"""`--engine DIR` or `--model NAME`: which engine the filtering commands run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from postfilter.cli.options import add_build_options, add_device_options, build_options_given, open_engine
+from postfilter.errors import InputError
+
+if TYPE_CHECKING:
+    from postfilter.cli.command import Reporter
+    from postfilter.runtime import Engine
+
+__all__ = ["DEFAULT_FILTER", "FILTER_PRECISION", "add_engine_choice", "open_chosen_engine"]
+
+DEFAULT_FILTER = "fastarcnn-luma"
+"""Runs in real time on two cores at 480p, and leaves colour bit for bit."""
+FILTER_PRECISION = "fp16"
+"""What filters fastest; export-engine verifies that it stays the same filter."""
+
+
+def add_engine_choice(parser: argparse.ArgumentParser) -> None:
+    """Add `--engine` and `--model`, of which one may be given, and what a model's engine is built and run with."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--engine", type=Path, metavar="DIR", help="an engine that export-engine made")
+    choice.add_argument(
+        "--model",
+        metavar="NAME",
+        help="a model whose engine is built now and kept in the cache "
+        f"(default: {DEFAULT_FILTER}, in {FILTER_PRECISION} unless another precision is asked for)",
+    )
+    add_build_options(parser)
+    add_device_options(parser)
+
+
+def open_chosen_engine(arguments: argparse.Namespace, reporter: Reporter, *, bit_depth: int) -> Engine:
+    """Return the engine that the user chose, for samples of `bit_depth`.
+
+    Raises:
+        InputError: build options beside `--engine`.
+        PostfilterError: whatever loading or building finds wrong.
+    """
+    if arguments.engine is not None:
+        given = build_options_given(arguments)
+        if given:
+            raise InputError(
+                f"--engine takes {arguments.engine} as it was built: {', '.join(given)} cannot change it; leave the "
+                "option out, or give --model"
+            )
+        from postfilter.runtime import load_engine
+
+        return load_engine(
+            arguments.engine,
+            bit_depth=bit_depth,
+            device=arguments.device,
+            threads=arguments.threads,
+            requests=arguments.requests,
+        )
+    arguments.precision = arguments.precision or FILTER_PRECISION
+    return open_engine(arguments.model or DEFAULT_FILTER, arguments, bit_depth=bit_depth, on_step=reporter.note)

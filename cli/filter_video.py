@@ -1,0 +1,106 @@
+"""filter-video: run an engine on every frame of a video, and keep everything else."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from postfilter.cli.command import Command, Reporter
+from postfilter.cli.engine_choice import add_engine_choice, open_chosen_engine
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["COMMAND", "main"]
+
+_SUMMARY = """Filter every frame of a video; audio, subtitles, chapters, timestamps and colour stay as they are.
+
+examples:
+  filter-video in.mp4 out.mp4
+  filter-video in.mkv out.mkv --model fastarcnn --fp32 --codec libx265 --crf 20
+  filter-video in.mp4 out.mp4 --engine engines/fastarcnn-luma-dynamic-fp16-openvino --reference source.mkv
+  filter-video in.mp4 - --sink null        measure without encoding"""
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    return COMMAND.main()
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, metavar="INPUT", help="a video, 8 or 10 bits a sample")
+    parser.add_argument("output", type=Path, metavar="OUTPUT", nargs="?", help="the suffix names the container")
+    parser.add_argument("--reference", type=Path, metavar="SOURCE", help="the undegraded source: tells the ΔPSNR")
+    add_engine_choice(parser)
+    encoding = parser.add_argument_group("encoding")
+    encoding.add_argument(
+        "--codec", default="libx264", metavar="NAME", help="libx264 (default), libx265, ffv1 (lossless)"
+    )
+    encoding.add_argument("--crf", type=float, default=16, metavar="N", help="0 (best) to 51 (default: 16)")
+    encoding.add_argument("--preset", default="veryfast", metavar="NAME", help="of the encoder (default: veryfast)")
+    encoding.add_argument(
+        "--sink", choices=("file", "null"), default="file", help="null: decode and filter only, write nothing"
+    )
+    encoding.add_argument("--overwrite", action="store_true", help="replace an existing output")
+
+
+def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
+    from postfilter.errors import OutputError
+    from postfilter.video import filter_video, probe
+    from postfilter.video.encoder import EncoderSettings
+    from postfilter.video.target import check_target
+
+    target = None if arguments.sink == "null" else arguments.output
+    # What can be refused at once is refused before an engine is built.
+    encoding = {"codec": arguments.codec, "crf": arguments.crf, "preset": arguments.preset}
+    EncoderSettings(**encoding)
+    clip = probe(arguments.input)
+    if target is not None:
+        check_target(target, source=arguments.input, overwrite=arguments.overwrite)
+    elif arguments.sink == "file":
+        raise OutputError("no output is named; give one, or --sink null to measure only")
+    with (
+        open_chosen_engine(arguments, reporter, bit_depth=clip.bit_depth) as engine,
+        reporter.progress(arguments.input.name) as update,
+    ):
+        result = filter_video(
+            arguments.input,
+            target,
+            engine,
+            **encoding,
+            reference=arguments.reference,
+            overwrite=arguments.overwrite,
+            on_progress=update,
+        )
+    for warning in result.warnings:
+        reporter.warn(warning)
+    content = result.as_json()
+    if arguments.engine is not None:
+        content["engine"] = str(arguments.engine)
+    return content
+
+
+def _render(result: dict[str, Any], console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, title=result["output"] or "nothing written", title_justify="left")
+    stages, latency = result["stages_ms"], result["latency_ms"]
+    table.add_row("frames", f"{result['frames_out']} of {result['width']}x{result['height']}")
+    table.add_row("engine", result["engine"])
+    table.add_row("speed", f"{result['fps']:.1f} fps, {result['speed_x']:.2f} x real time, {result['seconds']:.1f} s")
+    table.add_row("a frame", "  ".join(f"{name} {value:.1f} ms" for name, value in stages.items()))
+    table.add_row("latency", "  ".join(f"{name} {value:.0f} ms" for name, value in latency.items()))
+    if result["tflops"] is not None:
+        table.add_row("achieved", f"{result['tflops']:.3f} TFLOPS (a multiply-accumulate is two)")
+    table.add_row("memory", f"{result['peak_memory_mb']:.0f} MB at most")
+    if result["quality"] is not None:
+        quality = result["quality"]
+        table.add_row(
+            "luma PSNR",
+            f"{quality['psnr_decoded']:.2f} -> {quality['psnr_filtered']:.2f} dB, {quality['delta_psnr']:+.2f} dB",
+        )
+    console.print(table)
+
+
+COMMAND = Command(name="filter-video", summary=_SUMMARY, add_arguments=_add_arguments, run=_run, render=_render)
