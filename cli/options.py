@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from postfilter.errors import InputError
 
@@ -32,7 +32,7 @@ __all__ = [
 SIZES = {"480p": (720, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 """Names for frame sizes, (width, height): those of the slides."""
 
-DEFAULT_PRECISION = "fp32"
+DEFAULT_PRECISION: Literal["fp32", "fp16"] = "fp32"
 """The one precision in which every backend on every machine gives the model's own output."""
 
 DEFAULT_BACKEND = "openvino"
@@ -47,10 +47,13 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:
-    """Add `--fp32` and `--fp16`, of which one may be given; sets `precision` to the name, None where neither is."""
+    """Add `--fp32` and `--fp16`, of which one may be given; sets `precision` to the name, None where neither is.
+
+    Which one holds then is for the command to say.
+    """
     group = parser.add_mutually_exclusive_group()
     for name, text in (
-        ("fp32", "single precision (the default): the same output on every machine"),
+        ("fp32", "single precision: the same output on every machine"),
         ("fp16", "half precision inside the network, samples and their rounding in fp32; a CPU may run it as bf16"),
     ):
         group.add_argument(f"--{name}", dest="precision", action="store_const", const=name, help=text)

@@ -136,7 +136,8 @@ def _jpeg(picture: Samples, quality: int) -> Samples:
     import cv2
 
     _, coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1], dtype=np.uint8)
+    decoded: Any = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8)
 
 
 def _h264(width: int, height: int, *, seed: int) -> Sequence[av.VideoFrame]:

@@ -153,7 +153,8 @@ def _known_device(core: Any, device: str) -> str:
 
 def _configuration(manifest: EngineManifest, options: Options) -> dict[str, Any]:
     config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if manifest.precision == "fp32":
+    # A fp16 engine that was verified in fp32 alone, since bf16 was too coarse for it, runs in fp32 here too.
+    if "fp32" in (manifest.precision, manifest.precision_run):
         config["INFERENCE_PRECISION_HINT"] = "f32"
     if options.threads is not None:
         config["INFERENCE_NUM_THREADS"] = options.threads

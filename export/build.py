@@ -1,0 +1,224 @@
+"""From a model's name to a verified engine folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from postfilter import models
+from postfilter.errors import MissingDependencyError, OutputError, UnknownNameError
+from postfilter.export.costs import cost
+from postfilter.export.folder import check_replaceable, staging_folder
+from postfilter.export.graph import BIT_DEPTH, graph_bytes, to_graph
+from postfilter.export.key import build_key
+from postfilter.export.pictures import drawn_frames, read_frames
+from postfilter.export.program import PROGRAM, save_program
+from postfilter.export.rewriting import rewrite as rewritten
+from postfilter.export.verify import GATES_DB, Verification, check_gate, verify_engine
+from postfilter.quantize import to_fp16
+from postfilter.runtime import BACKENDS, EngineManifest, Execution, load_engine, write_manifest
+from postfilter.runtime.bit_depth import sample_type
+from postfilter.runtime.manifest import GRAPH, sha256_of_file
+
+if TYPE_CHECKING:
+    from postfilter.models import Model
+
+__all__ = ["DEFAULT_DEVICE", "PRECISIONS", "BuildResult", "Precision", "build_engine"]
+
+Precision = Literal["fp32", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+
+DEFAULT_DEVICE = {"openvino": "CPU", "onnxruntime": "cpu", "torch": "cpu"}
+"""The device that every machine has, in each backend's own words."""
+
+_COST_SIZE = (1920, 1080)
+"""The size that costs are told for where the engine takes any."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildResult:
+    """An engine that was built and verified."""
+
+    engine: Path
+    """Its folder."""
+    manifest: EngineManifest
+    build_seconds: float
+    """Wall time from reading the weights to the finished folder."""
+    steps: tuple[str, ...] = ()
+    """What was done on the way, such as the rewrites that applied."""
+
+
+def build_engine(
+    model: str,
+    *,
+    precision: Precision = "fp32",
+    backend: str = "openvino",
+    size: tuple[int, int] | None = None,
+    weights: Path | None = None,
+    residual: bool | None = None,
+    output: Path,
+    device: str | None = None,
+    threads: int | None = None,
+    rewrite: bool = True,
+    verify_with: Path | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> BuildResult:
+    """Build an engine from a model, verify it against the model, and write it to a folder.
+
+    The folder is made under a temporary name beside its place and renamed at the end: a build that fails leaves what
+    was there before.
+
+    Args:
+        model: one of `models.names()`.
+        precision: `fp32`, or `fp16` inside the network. A CPU without fp16 arithmetic may run the latter as bf16, which
+            the manifest tells; where bf16 misses the gate, the engine is made to compute in fp32 from its fp16 weights.
+        backend: a key of `runtime.BACKENDS`.
+        size: (width, height) of every frame, or None for any size.
+        weights: the user's own weights; the shipped ones where None.
+        residual: whether the network's output is added to its input; see `models.load`.
+        output: the folder. An engine that is there already is replaced, anything else is not.
+        device: the backend's name of a device; its CPU where None.
+        threads: CPU threads for the verification; every core where None.
+        rewrite: apply the exact rewrites; False leaves the graph as PyTorch exports it, for comparisons.
+        verify_with: a clip or picture to verify on; pictures drawn and coded on the spot where None.
+        on_step: told in a few words what begins.
+
+    Raises:
+        UnknownNameError: no such model, precision, backend or device.
+        WeightsError: the weights are absent, damaged, of another network, or too large for fp16.
+        OutputError: the folder holds something else, or cannot be written.
+        InputError: `verify_with` cannot be decoded.
+        VerificationError: the engine does not compute what the model does.
+        MissingDependencyError: torch or another package is not installed.
+    """
+    started = time.perf_counter()
+    step = on_step or (lambda text: None)
+    card = models.card(model)
+    if precision not in PRECISIONS:
+        raise UnknownNameError("precision", precision, PRECISIONS)
+    if backend not in BACKENDS:
+        raise UnknownNameError("backend", backend, tuple(BACKENDS))
+    check_replaceable(output)
+    frames = read_frames(verify_with, card.layout, size=size) if verify_with else drawn_frames(card.layout, size=size)
+
+    step(f"reading the weights of {model}")
+    loaded = models.load(model, weights=weights, residual=residual)
+    step("making the graph")
+    with _names_missing("onnx", "making a graph"):
+        graph = to_graph(loaded, size=size)
+        done: list[str] = []
+        if rewrite:
+            graph, done = rewritten(graph)
+        for sentence in done:
+            step(f"rewrote {sentence}")
+        if precision == "fp16":
+            graph = to_fp16(graph)
+    content = graph_bytes(graph)
+
+    with staging_folder(output) as staging:
+        with _writing(output):
+            (staging / GRAPH).write_bytes(content)
+            if backend == "torch":
+                step("making the program for PyTorch")
+                save_program(loaded, staging / PROGRAM, precision=precision, size=size)
+            files = {path.name: sha256_of_file(path) for path in sorted(staging.iterdir())}
+        costs = cost(model, *(size or _COST_SIZE))
+        manifest = EngineManifest(
+            model=model,
+            layout=card.layout,
+            backend=backend,
+            backend_version="",
+            device=device or DEFAULT_DEVICE[backend],
+            precision=precision,
+            sample_type=sample_type(BIT_DEPTH),
+            bit_depth=BIT_DEPTH,
+            size=size,
+            size_multiple=card.size_multiple,
+            halo=card.halo,
+            weights_sha256=loaded.weights_sha256,
+            graph_sha256=hashlib.sha256(content).hexdigest(),
+            files=files,
+            cost=costs.as_json(),
+        )
+        step(f"verifying on {backend}")
+        source = verify_with.name if verify_with else "drawn"
+        manifest, verification = _verified(staging, manifest, loaded, frames, threads=threads, source=source)
+        check_gate(verification, precision=precision, name=model)
+        write_manifest(manifest, staging)
+    return BuildResult(engine=output, manifest=manifest, build_seconds=time.perf_counter() - started, steps=tuple(done))
+
+
+def _verified(
+    folder: Path, manifest: EngineManifest, model: Model, frames: list[Any], *, threads: int | None, source: str
+) -> tuple[EngineManifest, Verification]:
+    """Verify the engine in `folder`; return its manifest with what ran and what came out, complete."""
+    verification, execution = _run(folder, manifest, model, frames, threads=threads, source=source)
+    gate = GATES_DB[manifest.precision]
+    if verification.psnr_db < gate and manifest.precision != "fp32" and execution.precision_run not in ("fp32", "fp16"):
+        _log.warning(
+            "%s computed in %s reaches %.1f dB against the model, and %.0f dB are required: the engine will compute in "
+            "fp32 from its fp16 weights",
+            model.card.name,
+            execution.precision_run,
+            verification.psnr_db,
+            gate,
+        )
+        forced = dataclasses.replace(manifest, precision_run="fp32")
+        verification, execution = _run(folder, forced, model, frames, threads=threads, source=source)
+    complete = dataclasses.replace(
+        manifest,
+        backend_version=execution.backend_version,
+        device=execution.device,
+        precision_run=execution.precision_run,
+        precision_by_layer=execution.precision_by_layer,
+        verification=verification.as_json(),
+        build_key=build_key(
+            graph_sha256=manifest.graph_sha256,
+            backend=manifest.backend,
+            backend_version=execution.backend_version,
+            device=execution.device,
+            precision=manifest.precision,
+            size=manifest.size,
+        ),
+    )
+    return complete, verification
+
+
+def _run(
+    folder: Path, manifest: EngineManifest, model: Model, frames: list[Any], *, threads: int | None, source: str
+) -> tuple[Verification, Execution]:
+    """Load the engine as a user would, through its manifest, and compare it with its model."""
+    write_manifest(manifest, folder)
+    with load_engine(folder, threads=threads) as engine:
+        verification = verify_engine(engine, model, frames, source=source)
+        height, width = frames[0].shape[2:]
+        return verification, engine.execution(width=width, height=height)
+
+
+@contextlib.contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the engine to {output} ({error}); give another folder with --output"
+        ) from error
+
+
+@contextlib.contextmanager
+def _names_missing(package: str, purpose: str) -> Iterator[None]:
+    try:
+        yield
+    except MissingDependencyError:
+        raise
+    except ImportError as error:
+        raise MissingDependencyError(package, purpose, "export", error) from error
