@@ -97,7 +97,7 @@ class Command:
             prog=self.name, description=self.summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         self.add_arguments(parser)
-        parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
+        parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else")
         parser.add_argument("--quiet", action="store_true", help="no progress and no warnings on stderr")
         parser.add_argument("--version", action="version", version=_versions())
         arguments = parser.parse_args()

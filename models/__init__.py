@@ -65,7 +65,9 @@ def load(name: str, *, weights: Path | None = None, residual: bool | None = None
 
     path = weights or model_card.weights_path
     if weights is None and not path.exists():
-        raise WeightsError(f"{name} ships without trained weights; give your own with --weights, or run train-model {name}")
+        raise WeightsError(
+            f"{name} ships without trained weights; give your own with --weights, or run train-model {name}"
+        )
     load_into(network, path, model=name)
     if residual is None:
         residual = model_card.residual if weights is None else reads_as_residual(path)

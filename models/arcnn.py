@@ -30,6 +30,6 @@ class ARCNN(nn.Module):
         self.last = nn.Conv2d(16, channels, 5, padding=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map float [N, channels, H, W] to the same shape: the correction, or the picture (see `ModelCard.residual`)."""
+        """Map float [N, channels, H, W] to the same shape: a correction or a picture (`ModelCard.residual`)."""
         y: Tensor = self.last(self.base(x))
         return y

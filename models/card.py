@@ -42,6 +42,6 @@ class ModelCard:
         return Path(__file__).parent / "weights" / f"{self.name}.safetensors"
 
     def training(self) -> dict[str, Any]:
-        """How the shipped weights were made: data, recipe, seed, results, licence note; empty where none are shipped."""
+        """How the shipped weights were made: data, recipe, results, licence note; empty where none are shipped."""
         path = self.weights_path.with_suffix(".json")
         return json.loads(path.read_text()) if path.exists() else {}

@@ -47,7 +47,9 @@ def load_into(network: nn.Module, path: Path, *, model: str) -> None:
         )
     not_finite = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if not_finite:
-        raise WeightsError(f"the weights in {path} are not finite numbers: {', '.join(not_finite)}; train again, or try another checkpoint")
+        raise WeightsError(
+            f"the weights in {path} are not finite numbers: {', '.join(not_finite)}; try another checkpoint"
+        )
     network.load_state_dict(state)
 
 
@@ -64,14 +66,22 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"no weights file at {path}; give a .safetensors file or one of torch.save")
     try:
-        state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        state: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        raise WeightsError(f"{path} is not a readable weights file ({error}); expected safetensors or a state dict of torch.save") from error
+        raise WeightsError(
+            f"{path} is not a readable weights file ({error}); expected safetensors or a state dict of torch.save"
+        ) from error
     for key in ("state_dict", "model", "params"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no state dict: got {type(state).__name__}, expected tensors by parameter name")
+        raise WeightsError(
+            f"{path} holds no state dict: got {type(state).__name__}, expected tensors by parameter name"
+        )
     return {str(key).removeprefix("module."): value.detach().float() for key, value in state.items()}
 
 
@@ -107,4 +117,3 @@ def sha256_of(network: nn.Module) -> str:
         digest.update(f"{key}{tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-

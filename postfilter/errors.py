@@ -55,4 +55,6 @@ class MissingDependencyError(PostfilterError, ImportError):
 
     def __init__(self, package: str, purpose: str, extra: str, cause: ImportError) -> None:
         state = "not installed" if isinstance(cause, ModuleNotFoundError) and cause.name == package else "broken"
-        super().__init__(f"{purpose} needs {package}, which is {state} ({cause}); try: pip install 'postfilter[{extra}]'")
+        super().__init__(
+            f"{purpose} needs {package}, which is {state} ({cause}); try: pip install 'postfilter[{extra}]'"
+        )

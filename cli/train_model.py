@@ -1,0 +1,167 @@
+"""`train-model`: from folders of pictures and clips to weights with a curve."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from postfilter import models
+from postfilter.cli.command import Command, Reporter, Result
+from postfilter.errors import MissingDependencyError, PostfilterError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["COMMAND", "main"]
+
+_RECIPE_OPTIONS = (
+    "jpeg_quality",
+    "qp",
+    "clip_scale",
+    "steps",
+    "minutes",
+    "patch_size",
+    "batch_size",
+    "lr",
+    "augmentation",
+    "threads",
+    "seed",
+)
+
+_SUMMARY = """Train a model's weights, resumably, with the validation gain as it goes.
+
+  train-model fastarcnn --images photos/ --minutes 20
+  train-model fastarcnn-luma --images photos/ --clips clean/*.mp4 --degradation mixed --output runs/luma
+  train-model fastarcnn --images photos/ --output runs/fastarcnn --resume
+
+The run folder holds weights.safetensors (for --weights elsewhere), recipe.json, log.jsonl, checkpoint.pt, curve.png."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; their defaults are those of `postfilter.training.Recipe`."""
+    parser.add_argument("model", nargs="?", metavar="MODEL", help=f"one of {', '.join(models.names())}")
+    parser.add_argument("--arch", metavar="MODEL", help="the same as MODEL")
+    data = parser.add_argument_group("data")
+    data.add_argument("--images", type=Path, metavar="DIR", help="clean pictures to train on")
+    data.add_argument("--clips", type=Path, nargs="+", default=[], metavar="CLIP", help="clean clips, or folders")
+    data.add_argument(
+        "--validation", type=Path, metavar="DIR", help="clean pictures to choose on (default: some of --images)"
+    )
+    data.add_argument(
+        "--degradation",
+        choices=("jpeg", "h264", "hevc", "mixed"),
+        help="default: jpeg for RGB, mixed for luma",
+    )
+    data.add_argument(
+        "--jpeg-quality",
+        type=int,
+        nargs="+",
+        metavar="Q",
+        help="each as often as listed (default: 10 10 15 20 30 40)",
+    )
+    data.add_argument(
+        "--qp", type=int, nargs=2, metavar=("LOW", "HIGH"), help="constant QPs to code at (default: 27 42)"
+    )
+    data.add_argument(
+        "--clip-scale",
+        type=float,
+        metavar="S",
+        help="size at which clips are used; use 1 for pristine ones (default: 0.5)",
+    )
+    how = parser.add_argument_group("training")
+    length = how.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help="optimizer steps (default: 40000)")
+    length.add_argument("--epochs", type=float, help="passes over the training pictures, instead")
+    length.add_argument("--minutes", type=float, help="wall time, instead")
+    how.add_argument("--patch-size", type=int, metavar="N", help="side of a patch in samples (default: 48)")
+    how.add_argument("--batch-size", type=int, metavar="N", help="patches a step (default: 32)")
+    how.add_argument("--lr", type=float, help="Adam's learning rate after the warm-up (default: 0.0005)")
+    how.add_argument(
+        "--augmentation",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="flips and quarter turns (default: on)",
+    )
+    how.add_argument("--seed", type=int, help="of everything random (default: 0)")
+    how.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
+    how.add_argument("--weights", type=Path, metavar="FILE", help="start from these instead of random weights")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="the run folder (default: runs/MODEL)")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the output folder")
+
+
+def run(arguments: argparse.Namespace, reporter: Reporter) -> Result:
+    """Make the pools, train, and say where the weights are."""
+    name = arguments.model or arguments.arch
+    if name is None or (arguments.arch and arguments.model and arguments.arch != arguments.model):
+        raise PostfilterError(f"name one model to train: {', '.join(models.names())}")
+    card = models.card(name)
+    try:
+        from postfilter import training
+    except ImportError as error:
+        raise MissingDependencyError("torch", "training", "train", error) from error
+    degradation = arguments.degradation or ("jpeg" if card.layout == "rgb" else "mixed")
+    given: dict[str, Any] = {"degradation": degradation} | {
+        key: tuple(value) if isinstance(value, list) else value
+        for key in _RECIPE_OPTIONS
+        if (value := getattr(arguments, key)) is not None
+    }
+    if arguments.minutes is not None:
+        given["steps"] = None
+    recipe = training.Recipe(model=name, **given)
+    with reporter.progress(f"degrading with {degradation}") as update:
+        data = training.load_data(
+            recipe,
+            images=arguments.images,
+            clips=_expanded(arguments.clips),
+            validation=arguments.validation,
+            on_progress=update,
+        )
+    if arguments.epochs is not None:
+        recipe = recipe.for_epochs(arguments.epochs, samples=data.pool.samples)
+    reporter.note(f"{len(data.pool.clean)} pictures to train on, {len(data.validation.clean)} to choose on")
+    output = arguments.output or Path("runs") / name
+    with reporter.progress(f"training {name}") as update:
+        result = training.train(
+            recipe,
+            data=data,
+            output=output,
+            resume=arguments.resume,
+            weights=arguments.weights,
+            on_progress=update,
+        )
+    return {
+        "model": name,
+        "output": str(output),
+        "weights": str(result.weights),
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1),
+        "validation_gain_db": round(result.gain_db, 4),
+        "recipe": recipe.as_json(),
+    }
+
+
+def render(result: Result, console: Console) -> None:
+    """Print where the weights are and what to type next."""
+    console.print(
+        f"[bold]{result['model']}[/]: {result['steps']} steps in {result['seconds'] / 60:.1f} minutes, "
+        f"validation ΔPSNR {result['validation_gain_db']:+.3f} dB\n"
+        f"weights  {result['weights']}\ncurve    {Path(result['output']) / 'curve.png'}\n"
+        f"next     export-engine {result['model']} --weights {result['weights']}"
+    )
+
+
+def _expanded(paths: list[Path]) -> list[Path]:
+    """Folders among the clips stand for the files in them."""
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(child for child in path.iterdir() if child.is_file()) if path.is_dir() else [path]
+    return files
+
+
+COMMAND = Command(name="train-model", summary=_SUMMARY, add_arguments=add_arguments, run=run, render=render)
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    return COMMAND.main()

@@ -1,0 +1,19 @@
+"""Training: degraded and clean pictures in, weights with a card out. Needs torch."""
+
+from __future__ import annotations
+
+from postfilter.training.pool import PatchPool
+from postfilter.training.pools import TrainingData, load_data
+from postfilter.training.recipe import DEGRADATIONS, Degradation, Recipe
+from postfilter.training.trainer import TrainingResult, train
+
+__all__ = [
+    "DEGRADATIONS",
+    "Degradation",
+    "PatchPool",
+    "Recipe",
+    "TrainingData",
+    "TrainingResult",
+    "load_data",
+    "train",
+]

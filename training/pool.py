@@ -1,0 +1,100 @@
+"""Degraded and clean pictures, decoded once into memory, and the random patches drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from postfilter.errors import InputError
+
+__all__ = ["Batch", "PatchPool", "Samples"]
+
+Samples = npt.NDArray[np.uint8]
+
+# Nearly lossless pictures would otherwise outweigh all others; 0.25 is an error of half a code value.
+SMALLEST_ERROR = 0.25
+
+
+class Batch(NamedTuple):
+    """Patches drawn from a pool."""
+
+    degraded: Samples
+    """uint8 [N, C, patch_size, patch_size]."""
+    clean: Samples
+    """The same places in the clean pictures."""
+    errors: npt.NDArray[np.float32]
+    """Mean squared error, in code values squared, of the whole degraded picture of each patch: float32 [N]."""
+
+
+@dataclass(frozen=True)
+class PatchPool:
+    """Pairs of pictures of the same size.
+
+    Args:
+        degraded: uint8 [C, H, W] each.
+        clean: the same pictures before degradation, in the same order.
+    """
+
+    degraded: Sequence[Samples]
+    clean: Sequence[Samples]
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn from."""
+        if not self.degraded:
+            raise InputError("no training pictures; give a folder with PNG or JPEG images, or clips")
+        for bad, good in zip(self.degraded, self.clean, strict=True):
+            if bad.shape != good.shape:
+                raise ValueError(f"a degraded picture is {bad.shape}, its clean one {good.shape}")
+
+    def __add__(self, other: PatchPool) -> PatchPool:
+        """Both pools' pictures."""
+        return PatchPool([*self.degraded, *other.degraded], [*self.clean, *other.clean])
+
+    @property
+    def samples(self) -> int:
+        """Samples of one channel in all pictures."""
+        return sum(picture.shape[1] * picture.shape[2] for picture in self.clean)
+
+    def draw(self, rng: np.random.Generator, *, batch_size: int, patch_size: int, augmentation: bool) -> Batch:
+        """Draw random patches, larger pictures more often in proportion to their area.
+
+        Args:
+            rng: decides everything that is random here.
+            batch_size: patches to draw.
+            patch_size: side of a patch, in samples.
+            augmentation: flip and turn each patch at random, the same for both of a pair.
+        """
+        channels = self.clean[0].shape[0]
+        degraded = np.empty((batch_size, channels, patch_size, patch_size), np.uint8)
+        clean = np.empty_like(degraded)
+        pictures = rng.choice(len(self.clean), batch_size, p=self._shares)
+        for index, picture in enumerate(pictures):
+            height, width = self.clean[picture].shape[1:]
+            top = int(rng.integers(height - patch_size + 1))
+            left = int(rng.integers(width - patch_size + 1))
+            window = (slice(None), slice(top, top + patch_size), slice(left, left + patch_size))
+            turns, flip = (int(rng.integers(4)), bool(rng.integers(2))) if augmentation else (0, False)
+            degraded[index] = _turned(self.degraded[picture][window], turns, flip)
+            clean[index] = _turned(self.clean[picture][window], turns, flip)
+        return Batch(degraded, clean, self._errors[pictures])
+
+    @cached_property
+    def _errors(self) -> npt.NDArray[np.float32]:
+        pairs = zip(self.degraded, self.clean, strict=True)
+        errors = [np.square(bad.astype(np.float32) - good).mean() for bad, good in pairs]
+        return np.maximum(np.array(errors, np.float32), SMALLEST_ERROR)
+
+    @cached_property
+    def _shares(self) -> npt.NDArray[np.float64]:
+        areas = np.array([picture.shape[1] * picture.shape[2] for picture in self.clean], np.float64)
+        return areas / areas.sum()
+
+
+def _turned(patch: Samples, turns: int, flip: bool) -> Samples:
+    turned = np.rot90(patch, turns, axes=(1, 2))
+    return turned[:, :, ::-1] if flip else turned

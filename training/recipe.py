@@ -1,0 +1,86 @@
+"""Everything that decides what a training run does, in one object that is written beside the weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from postfilter.errors import InputError
+
+__all__ = ["DEGRADATIONS", "Degradation", "Recipe"]
+
+Degradation = Literal["jpeg", "h264", "hevc", "mixed"]
+DEGRADATIONS: tuple[Degradation, ...] = ("jpeg", "h264", "hevc", "mixed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train one model. The same recipe, seed and data give the same weights on the same machine."""
+
+    model: str
+    """A name of `postfilter.models.names()`."""
+    degradation: Degradation
+    """What makes the artefacts; `mixed` is H.264 and HEVC in equal parts."""
+    jpeg_quality: tuple[int, ...] = (10, 10, 15, 20, 30, 40)
+    """OpenCV's JPEG qualities, each as often as it is listed."""
+    image_scales: tuple[float, ...] = (1.0, 0.7)
+    """Sizes at which stills are compressed; below 1 their own artefacts shrink and detail grows denser."""
+    qp: tuple[int, int] = (27, 42)
+    """Lowest and highest constant quantization parameter for H.264 and HEVC, both included."""
+    jpeg_first: float = 0.15
+    """Share of a run on a video codec that is spent on JPEG pictures first. The errors of inter-coded frames are faint:
+    the best filters remove a twentieth of them, too little for a random network to find a direction in."""
+    pans: int = 5
+    """Short clips made of each still."""
+    clip_scale: float = 0.5
+    """Size at which clips are used; half hides most of the artefacts that they themselves came with."""
+    clip_repeats: int = 3
+    """How often each stretch of a clip is coded, each time with another codec and QP."""
+    patch_size: int = 48
+    """Side of a square training patch, in samples."""
+    batch_size: int = 32
+    """Patches a step."""
+    lr: float = 5e-4
+    """Adam's learning rate after the warm-up; falls to a hundredth of it along a cosine."""
+    steps: int | None = 40_000
+    """Optimizer steps; exactly one of `steps` and `minutes` is set."""
+    minutes: float | None = None
+    """Wall time to train for, pauses between resumed runs left out."""
+    ema: float = 0.999
+    """Decay a step of the running average of the weights, which is what is validated and saved."""
+    augmentation: bool = True
+    """Flips and quarter turns of the patches."""
+    threads: int | None = None
+    """CPU threads; None leaves it to torch."""
+    seed: int = 0
+    """Of the initial weights, the degradation and the order of the patches."""
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions."""
+        if (self.steps is None) == (self.minutes is None):
+            raise InputError("a training run needs either a number of steps or of minutes, and not both")
+        if self.degradation not in DEGRADATIONS:
+            raise InputError(f"unknown degradation {self.degradation!r}; known: {', '.join(DEGRADATIONS)}")
+        if not all(0 < scale <= 1 for scale in (*self.image_scales, self.clip_scale)):
+            raise InputError(f"scales must lie above 0 and at most at 1, got {self.image_scales} and {self.clip_scale}")
+        if not 0 <= self.jpeg_first < 1:
+            raise InputError(f"the share of JPEG pictures must be at least 0 and below 1, got {self.jpeg_first}")
+        bad = [quality for quality in self.jpeg_quality if not 1 <= quality <= 100]
+        if bad or not self.jpeg_quality:
+            raise InputError(f"JPEG quality must be 1 to 100, got {list(self.jpeg_quality)}")
+        if not 0 <= self.qp[0] <= self.qp[1] <= 51:
+            raise InputError(f"QP range must lie in 0 to 51 with the lower end first, got {self.qp}")
+        if self.patch_size < 16 or self.patch_size % 4:
+            raise InputError(f"patch size must be a multiple of 4 and at least 16, got {self.patch_size}")
+        if self.batch_size < 1 or self.lr <= 0 or (self.steps or 1) < 1 or (self.minutes or 1) <= 0:
+            raise InputError("batch size, learning rate, steps and minutes must be positive")
+
+    def for_epochs(self, epochs: float, *, samples: int) -> Recipe:
+        """The same recipe, as long as it takes to draw `epochs` times as many samples as there are to draw from."""
+        steps = math.ceil(epochs * samples / (self.batch_size * self.patch_size**2))
+        return replace(self, steps=steps, minutes=None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The recipe as JSON would hold it (tuples as lists), for the run folder and the card."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

@@ -1,0 +1,223 @@
+"""The training loop: a loss in ΔPSNR's own terms, Adam, warm-up and cosine, and an average of the weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from postfilter import models
+from postfilter.models.weights import load_into, save_weights
+from postfilter.training.pool import Batch, Samples
+from postfilter.training.pools import TrainingData
+from postfilter.training.recipe import Recipe
+from postfilter.training.run_folder import Checkpoint, RunFolder
+from postfilter.training.validation import mean_gain_db
+
+__all__ = ["TrainingResult", "train"]
+
+VALIDATE_EVERY_SECONDS = 120.0
+WARM_UP_SHARE = 0.02
+FINAL_LR_SHARE = 0.01
+# About the median of a run; it evens out the rare batch of hard patches, which can throw a run off for good.
+MAX_GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a run ended with."""
+
+    weights: Path
+    """The safetensors file with the averaged weights of the best validation."""
+    steps: int
+    seconds: float
+    """Time spent training and validating, over all resumed parts."""
+    gain_db: float
+    """Validation: mean over pictures of PSNR(filtered) - PSNR(degraded), in dB."""
+
+
+def train(
+    recipe: Recipe,
+    *,
+    data: TrainingData,
+    output: Path,
+    resume: bool = False,
+    weights: Path | None = None,
+    on_progress: Callable[..., None] | None = None,
+) -> TrainingResult:
+    """Train one model and leave its weights, log and curve in a folder.
+
+    Args:
+        recipe: what to do.
+        data: from `load_data`; the weights that do best on its validation pictures are kept.
+        output: the run folder; made if absent.
+        resume: continue from the folder's checkpoint, which must be of the same recipe; starts afresh where there is
+            none.
+        weights: start from these instead of random ones.
+        on_progress: called as `on_progress(done, total, loss=…, gain_db=…)`.
+
+    Raises:
+        OutputError: the folder holds another run, or cannot be written.
+        InputError: the checkpoint is of another recipe.
+    """
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = models.build(recipe.model)
+    residual = models.card(recipe.model).residual
+    start_as_identity(network)
+    if weights is not None:
+        load_into(network, weights, model=recipe.model)
+    _to_device(network, device)
+    average = models.build(recipe.model).requires_grad_(False).eval()
+    _to_device(average, device)
+    average.load_state_dict(network.state_dict())
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr)
+
+    folder = RunFolder.open(output, recipe, resume=resume)
+    step, seconds, best = 0, 0.0, -math.inf
+    checkpoint = folder.checkpoint()
+    if checkpoint is not None:
+        network.load_state_dict(checkpoint.network)
+        average.load_state_dict(checkpoint.average)
+        optimizer.load_state_dict(checkpoint.optimizer)
+        step, seconds, best = checkpoint.step, checkpoint.seconds, checkpoint.best
+
+    started = time.monotonic() - seconds
+    validated, loss_sum, loss_count, gain = seconds, 0.0, 0, math.nan
+    while (done := _share_done(recipe, step, time.monotonic() - started)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * learning_rate_share(done)
+        # The step's own generator: a resumed run draws the patches that an unbroken one would have drawn.
+        rng = np.random.default_rng((recipe.seed, step))
+        source = data.first if data.first is not None and done < recipe.jpeg_first else data.pool
+        batch = source.draw(
+            rng, batch_size=recipe.batch_size, patch_size=recipe.patch_size, augmentation=recipe.augmentation
+        )
+        loss = _step(network, optimizer, batch, residual=residual)
+        step += 1
+        _blend(average, network, min(recipe.ema, (1 + step) / (10 + step)))
+        loss_sum, loss_count = loss_sum + loss, loss_count + 1
+
+        seconds = time.monotonic() - started
+        finished = _share_done(recipe, step, seconds) >= 1
+        if finished or seconds - validated >= VALIDATE_EVERY_SECONDS:
+            gain = mean_gain_db(average, data.validation, residual=residual)
+            folder.log(step=step, seconds=seconds, loss=loss_sum / loss_count, gain_db=gain)
+            if gain > best:
+                best = gain
+                save_weights(average, folder.weights, residual=residual)
+            seconds = validated = time.monotonic() - started
+            loss_sum, loss_count = 0.0, 0
+            folder.save(
+                Checkpoint(
+                    step=step,
+                    seconds=seconds,
+                    best=best,
+                    network=network.state_dict(),
+                    average=average.state_dict(),
+                    optimizer=optimizer.state_dict(),
+                )
+            )
+        if on_progress is not None:
+            total = recipe.steps if recipe.steps is not None else (recipe.minutes or 0) * 60
+            on_progress(step if recipe.steps is not None else seconds, total, loss=loss, gain_db=gain)
+    folder.draw_curve()
+    return TrainingResult(weights=folder.weights, steps=step, seconds=seconds, gain_db=best)
+
+
+def learning_rate_share(done: float) -> float:
+    """The learning rate at a share of the run, as a share of the recipe's: linear warm-up, then a cosine.
+
+    Args:
+        done: 0 at the first step, 1 at the end.
+    """
+    if done < WARM_UP_SHARE:
+        return (done + 1e-3) / (WARM_UP_SHARE + 1e-3)
+    cosine = (1 + math.cos(math.pi * (done - WARM_UP_SHARE) / (1 - WARM_UP_SHARE))) / 2
+    return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * cosine
+
+
+def start_as_identity(network: nn.Module) -> None:
+    """Initialise a residual network so that it starts out changing almost nothing.
+
+    Hidden layers by He et al. 2015 for PReLU's initial slope of 0.25; the last layer a hundredth of that, so that the
+    first steps learn the correction instead of unlearning noise.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
+    for layer in layers:
+        nn.init.kaiming_normal_(layer.weight, a=0.25, nonlinearity="leaky_relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        layers[-1].weight.mul_(0.01)
+
+
+def _share_done(recipe: Recipe, step: int, seconds: float) -> float:
+    return step / recipe.steps if recipe.steps is not None else seconds / (60 * (recipe.minutes or 1))
+
+
+def relative_error(output: Tensor, target: Tensor, picture_errors: Tensor) -> Tensor:
+    """Root mean squared error of each patch over that of the degraded picture which it comes from, averaged.
+
+    This is nearly the mean ΔPSNR itself: 1 for a network that changes nothing, 10^(-gain/20) for one that gains. Weak
+    and strong compression count alike, and the root keeps the few hardest patches from ruling the gradient. (L1 does
+    not do for video: most samples of an inter-coded frame are nearly right, and the median correction, which L1
+    learns, is none at all.)
+
+    Args:
+        output: float32 [N, C, H, W] in units of the full range (1.0 is 255).
+        target: the same.
+        picture_errors: float32 [N], in code values squared.
+    """
+    errors = (output - target).square().mean(dim=(1, 2, 3)) * 255**2
+    # A hundredth of the picture's error: the root's slope has no bound at zero.
+    return (errors / picture_errors + 0.01).sqrt().mean()
+
+
+def _step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, *, residual: bool) -> float:
+    device = next(network.parameters()).device
+    degraded, clean = _unit(batch.degraded, device), _unit(batch.clean, device)
+    with _autocast(device):
+        output = network(degraded)
+    target = clean - degraded if residual else clean
+    loss = relative_error(output.float(), target, torch.from_numpy(batch.errors).to(device))
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _to_device(network: nn.Module, device: torch.device) -> None:
+    network.to(device)
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _unit(samples: Samples, device: torch.device) -> Tensor:
+    """uint8 samples to float32 in 0..1, in the memory layout that convolutions are fast in."""
+    tensor = torch.from_numpy(samples).to(device)
+    return (tensor.float() / 255).contiguous(memory_format=torch.channels_last)
+
+
+def _autocast(device: torch.device) -> AbstractContextManager[object]:
+    """bf16 where the processor multiplies it: nearly twice as fast, and with float32 weights no worse here."""
+    if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+@torch.no_grad()
+def _blend(average: nn.Module, network: nn.Module, decay: float) -> None:
+    for kept, new in zip(average.parameters(), network.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
