@@ -1,0 +1,130 @@
+"""evaluate-model as it is typed, on an engine made here from random weights."""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from postfilter import models
+from postfilter.cli import evaluate_model
+from postfilter.models.weights import save_weights
+
+
+def random_weights(model: str, path: Path) -> Path:
+    """Weights of small corrections: seeded, so that figures differ from not filtering and from nothing else."""
+    torch.manual_seed(7)
+    network = models.build(model)
+    with torch.no_grad():
+        for parameter in list(network.parameters())[-2:]:
+            parameter.mul_(0.05)
+    save_weights(network, path, residual=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    return random_weights("fastarcnn-luma", tmp_path_factory.mktemp("weights") / "luma.safetensors")
+
+
+@pytest.fixture(scope="module")
+def engine(weights, tmp_path_factory) -> Path:
+    from postfilter.export import build_engine
+
+    return build_engine("fastarcnn-luma", weights=weights, output=tmp_path_factory.mktemp("engines") / "luma").engine
+
+
+@pytest.fixture
+def evaluate(monkeypatch, capsys):
+    """Run the command; return its exit status, what --json printed (or the text) and stderr."""
+
+    def run(*arguments, as_json: bool = True):
+        extra = ["--json"] if as_json else []
+        monkeypatch.setattr(sys, "argv", ["evaluate-model", *map(str, arguments), *extra])
+        status = evaluate_model.main()
+        out, err = capsys.readouterr()
+        return status, json.loads(out) if as_json and out else out, err
+
+    return run
+
+
+def test_clips(evaluate, engine, clip_pair):
+    status, result, _ = evaluate(engine, "--clips", clip_pair.clean, "--codec", "h264", "--qp", 32, "--frames", 6)
+    assert status == 0
+    (row,) = result["rows"]
+    assert (row["clip"], row["codec"], row["qp"], row["frames"]) == ("clean", "h264", 32, 6)
+    assert row["delta_psnr"] == pytest.approx(row["psnr_filtered"] - row["psnr_decoded"])
+    assert 0.001 < abs(row["delta_psnr"]) < 5 and 25 < row["psnr_decoded"] < 45 and row["kbps"] > 10
+    assert result["average"]["delta_psnr"] == pytest.approx(row["delta_psnr"])
+    assert result["engine"] == {"model": "fastarcnn-luma", "precision": "fp32", "backend": "openvino"}
+
+
+def test_pictures_in_luma(evaluate, engine, tmp_path, photograph):
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for number, top in enumerate((60, 200)):
+        cv2.imwrite(str(folder / f"{number}.png"), np.ascontiguousarray(photograph[top : top + 97, 150:261, ::-1]))
+    status, result, _ = evaluate(engine, "--images", folder, "--jpeg-quality", 10, 40)
+    assert status == 0
+    assert [(row["quality"], row["method"]) for row in result["rows"]] == [
+        (10, "jpeg"),
+        (10, "fastarcnn-luma"),
+        (40, "jpeg"),
+        (40, "fastarcnn-luma"),
+    ]
+    assert all(row["dataset"] == "two" and row["plane"] == "luma" and row["images"] == 2 for row in result["rows"])
+    for jpeg, filtered in (result["rows"][:2], result["rows"][2:]):
+        assert all(0 < abs(filtered[key] - jpeg[key]) < 5 for key in ("psnr", "ssim", "psnr_b"))
+
+
+def test_a_model_by_name_with_own_weights_gives_what_its_engine_gives(
+    evaluate, engine, weights, clip_pair, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    options = ("--clips", clip_pair.clean, "--frames", 3)
+    status, by_name, _ = evaluate("fastarcnn-luma", "--weights", weights, *options)
+    assert status == 0
+    _, by_engine, _ = evaluate(engine, *options)
+    assert by_name == by_engine
+
+
+def test_a_person_gets_a_table(evaluate, engine, clip_pair):
+    status, text, _ = evaluate(engine, "--clips", clip_pair.clean, "--frames", 3, as_json=False)
+    assert status == 0
+    assert "ΔPSNR" in text and "average" in text and "hevc at QP 37" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fastarcnn", "--images", "{absent}"], "is not a folder"),
+        (["fastarcnn-luma", "--clips", "{absent}"], "does not exist"),
+        (["fastarcnn", "--images", "{absent}", "--qp", "30"], "--qp belongs to --clips"),
+        (["fastarcnn-luma", "--clips", "{absent}", "--jpeg-quality", "30"], "--jpeg-quality belongs to --images"),
+        (["nosuchmodel", "--clips", "{clean}"], "fastarcnn-luma"),
+        (["fastarcnn-luma", "--clips", "{clean}", "--weights", "{absent}"], "no weights file"),
+        (["{engine}", "--clips", "{clean}", "--qp", "60"], "0 to 51"),
+        (["{engine}", "--clips", "{clean}", "--fp16"], "--fp16 cannot change it"),
+    ],
+)
+def test_mistakes_are_told_and_nothing_is_printed(evaluate, engine, clip_pair, tmp_path, arguments, message):
+    places = {"absent": tmp_path / "absent", "clean": clip_pair.clean, "engine": engine}
+    status, out, err = evaluate(*(argument.format(**places) for argument in arguments))
+    assert (status, out) == (1, "")
+    assert message in err and "Traceback" not in err
+
+
+def test_an_rgb_model_is_refused_on_clips(evaluate, clip_pair, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    own = random_weights("fastarcnn", tmp_path / "rgb.safetensors")
+    status, _, err = evaluate("fastarcnn", "--weights", own, "--clips", clip_pair.clean)
+    assert status == 1 and "filter-video with --reference" in err
+
+
+def test_wrong_usage_leaves_with_2(evaluate):
+    with pytest.raises(SystemExit) as stop:
+        evaluate("fastarcnn")
+    assert stop.value.code == 2
