@@ -1,0 +1,116 @@
+"""export-engine: make a verified engine from a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from postfilter.cli.command import Command, Reporter
+from postfilter.cli.options import DEFAULT_BACKEND, DEFAULT_PRECISION, add_build_options, size_label
+from postfilter.models import names
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["COMMAND", "main"]
+
+_SUMMARY = f"""Make an engine from a model, prove that it still computes what the model does, and write both down.
+
+The engine is a folder with the graph and engine.json. It is refused where it falls below 70 dB (fp32) or 50 dB (fp16)
+against PyTorch. Without --fp16 it is {DEFAULT_PRECISION}.
+
+examples:
+  export-engine fastarcnn-luma --fp16
+  export-engine fastarcnn --size 1080p --backend onnxruntime
+  export-engine arcnn --weights mine.pth --output engines/mine"""
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    return COMMAND.main()
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=f"one of {', '.join(names())}")
+    add_build_options(parser)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="the engine's folder (default: engines/MODEL-SIZE-PRECISION-BACKEND); an engine there is replaced",
+    )
+    parser.add_argument(
+        "--verify-with",
+        type=Path,
+        metavar="CLIP_OR_IMAGE",
+        help="frames to verify on (default: pictures drawn here and coded as JPEG and H.264)",
+    )
+    parser.add_argument(
+        "--no-rewrite",
+        dest="rewrite",
+        action="store_false",
+        help="leave the graph as PyTorch exports it: slower, for comparisons",
+    )
+
+
+def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
+    from postfilter.export import build_engine
+
+    precision = arguments.precision or DEFAULT_PRECISION
+    backend = arguments.backend or DEFAULT_BACKEND
+    name = f"{arguments.model}-{size_label(arguments.size)}-{precision}-{backend}"
+    result = build_engine(
+        arguments.model,
+        precision=precision,
+        backend=backend,
+        size=arguments.size,
+        weights=arguments.weights,
+        residual=arguments.residual,
+        output=arguments.output or Path("engines") / name,
+        rewrite=arguments.rewrite,
+        verify_with=arguments.verify_with,
+        on_step=reporter.note,
+    )
+    return {
+        "engine": str(result.engine),
+        "manifest": result.manifest.as_json(),
+        "build_seconds": round(result.build_seconds, 3),
+        "steps": list(result.steps),
+    }
+
+
+def _render(result: dict[str, Any], console: Console) -> None:
+    from rich.table import Table
+
+    manifest = result["manifest"]
+    cost, verified = manifest["cost"], manifest["verification"]
+    size = manifest["size"]
+    label = size_label(tuple(size) if size else None)
+    ran = manifest["precision_run"]
+    half = "" if ran in (manifest["precision"], "unknown", "") else f", run here as {ran}"
+    agreement = f"{verified['psnr_db']:.1f} dB" if verified["max_abs_diff"] else "identical"
+    rows = {
+        "model": f"{manifest['model']} ({manifest['layout']}), {cost['params']:,} parameters",
+        "backend": f"{manifest['backend']} {manifest['backend_version']} on {manifest['device']}",
+        "precision": f"{manifest['precision']}{half}",
+        "size": f"{label}, {manifest['bit_depth']} bits",
+        "verified": f"{agreement} to PyTorch on {verified['frames']} frames ({verified['source']}), largest difference "
+        f"{verified['max_abs_diff']} code values",
+        "cost": f"{cost['kmac_per_px']:.1f} kMAC/px; at {cost['width']}x{cost['height']}, {cost['fps']} fps "
+        f"{cost['true_tflops']:.2f} TFLOPS (2 a MAC), by the slides' count {cost['slides']['tflops']:.2f} and "
+        f"{cost['slides']['mem_mb']:.2f} MB",
+        "built": f"in {result['build_seconds']:.1f} s: {result['engine']}",
+    }
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, text in rows.items():
+        table.add_row(name, text)
+    console.print(table, highlight=False, markup=False)
+    usual = "filter-video in.mp4 out.mp4" if manifest["layout"] == "luma" else "filter-image in.jpg out.png"
+    # Not wrapped, so that it can be copied whole.
+    console.print(f"\nnext: {usual} --engine {result['engine']}", highlight=False, markup=False, soft_wrap=True)
+
+
+COMMAND = Command(name="export-engine", summary=_SUMMARY, add_arguments=_add_arguments, run=_run, render=_render)
