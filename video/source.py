@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from av.video.stream import VideoStream
 
 from postfilter.errors import InputError
 from postfilter.video.pixels import PixelFormat, pixel_format
+from postfilter.video.siting import read_siting
 
 __all__ = ["ClipInfo", "Source", "probe"]
 
@@ -95,8 +95,7 @@ class Source:
             self.tick = self.stream.time_base or Fraction(1, 90000)
             self.offset_seconds = self._clock_offset()
             self._pending: deque[VideoFrame | Packet[Stream]] = deque()
-            # Before anything is decoded: PyAV cannot take a decoder's messages while the level is switched.
-            self._siting = _siting(self._dump())
+            self._siting = read_siting(self.stream)  # before anything is decoded
             self._decoded = self._read()
             self.first = self._read_first()
             self.info = self._describe()
@@ -254,17 +253,6 @@ class Source:
             return None
         return round(seconds * _frame_rate(self.stream)) or None
 
-    def _dump(self) -> str:
-        """FFmpeg's own one-line description of the track: the only place where PyAV shows the chroma location."""
-        level = av.logging.get_level()
-        av.logging.set_level(av.logging.INFO)
-        try:
-            text = self.container.dumps_format()
-        finally:
-            av.logging.set_level(level)
-        parts = re.split(r"^  Stream #0:", text, flags=re.MULTILINE)
-        return next((part for part in parts if re.match(rf"{self.stream.index}\b", part)), "")
-
     def _sum_up(self) -> None:
         if self._undecodable:
             self.warnings.append(f"{self._undecodable} packets before the first picture cannot be decoded")
@@ -311,12 +299,6 @@ def _frame_rate(stream: VideoStream) -> Fraction:
 
 def _specified(first: int, second: int) -> int:
     return int(first) if int(first) != 2 else int(second)
-
-
-def _siting(dump: str) -> str:
-    line = dump.partition("\n")[0]
-    match = re.search(r"\((?:[^()]*, )?(left|center|topleft|top|bottomleft|bottom)\)", line)
-    return match[1] if match else "unspecified"
 
 
 def _display_matrix(side_data: dict[str, bytes]) -> tuple[int, ...] | None:
