@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
 
     Samples = NDArray[Any]  # uint8, or uint16 above 8 bits
 
-__all__ = ["BACKENDS", "Backend", "Compiled", "Execution", "Layer", "Options", "Pending", "backend_class"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Compiled",
+    "Execution",
+    "Layer",
+    "Options",
+    "Pending",
+    "backend_class",
+    "usable_cores",
+]
 
 BACKENDS: dict[str, str] = {
     "openvino": "postfilter.runtime.ov:OpenVINOBackend",
@@ -39,8 +50,8 @@ class Options:
     """The backend's own name of the device."""
     threads: int | None = None
     """CPU threads for all of the engine; None leaves it to the backend (usually every core)."""
-    requests: int
-    """Frames that `stream` keeps in flight."""
+    requests: int | None = None
+    """Frames that `stream` keeps in flight; None leaves it to the backend."""
     layer_times: bool = False
     """Keep the time of each layer, which costs a little speed; needed by `Compiled.layers`."""
 
@@ -56,6 +67,8 @@ class Layer:
     """`fp32`, `bf16`, `fp16`, `int8`, …: what the arithmetic ran in."""
     ms: float | None = None
     """Time of the last inference in milliseconds; None where layer times are not kept."""
+    mmac: float | None = None
+    """Million multiply-accumulates, where the backend tells; else they follow from `made_of` and the graph."""
     made_of: tuple[str, ...] = ()
     """Names of the graph's nodes that were fused into it."""
 
@@ -85,6 +98,10 @@ class Pending(Protocol):
 class Compiled(Protocol):
     """A graph made ready for one shape."""
 
+    def prepare(self, *, stream: bool) -> None:
+        """Do what the first `start` (if `stream`) or the first `infer` would otherwise have to do."""
+        ...
+
     def infer(self, samples: Samples) -> Samples:
         """Filter contiguous samples of the compiled shape, as fast as one frame alone can go."""
         ...
@@ -100,6 +117,9 @@ class Compiled(Protocol):
 
 class Backend(Protocol):
     """One way to run an engine's files. Construction reads them and fails on what cannot run here."""
+
+    requests: int
+    """Frames that `stream` keeps in flight."""
 
     def __init__(self, folder: Path, manifest: EngineManifest, options: Options) -> None:
         """Read the engine in `folder`, whose manifest is verified.
@@ -140,3 +160,12 @@ def backend_class(name: str) -> Any:
         raise UnknownNameError("backend", name, tuple(BACKENDS))
     module, attribute = BACKENDS[name].split(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def usable_cores(threads: int | None = None) -> int:
+    """Return `threads` where given, else the number of cores that this process may run on."""
+    if threads is not None:
+        return threads
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from postfilter.errors import ArtefactError, InputError
+from postfilter.errors import ArtefactError, InputError, MissingDependencyError
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["PEAK", "sample_type", "with_bit_depth"]
+__all__ = ["PEAK", "graph_bytes", "sample_type", "with_bit_depth"]
 
 PEAK = "peak"
 """Name of the graph's one float32 scalar that holds the largest code value; it normalises, scales back and clips."""
@@ -63,3 +64,24 @@ def with_bit_depth(graph: onnx.ModelProto, bit_depth: int) -> onnx.ModelProto:
         if attribute.name == "to":
             attribute.i = kind
     return edited
+
+
+def graph_bytes(path: Path, *, made_for: int, bit_depth: int) -> bytes:
+    """Read the graph at `path`, made for `made_for` bits, as the bytes of its twin for `bit_depth`.
+
+    Raises:
+        ArtefactError: it is no readable graph, or not made in a way that can be edited.
+        MissingDependencyError: the edit needs onnx, which is not installed.
+    """
+    if bit_depth == made_for:
+        return path.read_bytes()
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingDependencyError("onnx", f"filtering {bit_depth} bits", "export", error) from error
+    try:
+        graph = onnx.load(path)
+    except DecodeError as error:
+        raise ArtefactError(f"{path} is no readable ONNX file ({error}); make the engine again") from error
+    return with_bit_depth(graph, bit_depth).SerializeToString()

@@ -62,7 +62,7 @@ def load_engine(
         bit_depth=manifest.bit_depth if bit_depth is None else bit_depth,
         device=device or manifest.device,
         threads=threads,
-        requests=requests or 2,
+        requests=requests,
         layer_times=layer_times,
     )
     sample_type(options.bit_depth)
@@ -99,7 +99,7 @@ class Engine:
         self.size_multiple: int = manifest.size_multiple
         self.halo: int = manifest.halo
         """Receptive-field radius in samples."""
-        self.requests: int = options.requests
+        self.requests: int = backend.requests
         """Frames that `stream` keeps in flight."""
         self.threads: int | None = options.threads
         self.device: str = options.device
@@ -154,10 +154,21 @@ class Engine:
         if failure is not None:
             raise failure
 
-    def prepare(self, *, width: int, height: int, frames: int = 1) -> None:
-        """Compile for one size now, so that the first frame does not wait for it."""
-        blank = np.zeros((frames, self.channels, height, width), dtype=self.dtype)
-        self._prepare(blank)
+    def prepare(self, *, width: int, height: int, frames: int = 1, stream: bool = False) -> None:
+        """Compile for one size now, so that the first frame does not wait for it.
+
+        Args:
+            width: of the planes to come, as `height`.
+            height: see `width`.
+            frames: N of the arrays to come.
+            stream: whether they will come through `stream`, for which a backend may compile differently.
+
+        Raises:
+            InputError: the engine is made for another size.
+            ArtefactError: it cannot be compiled for this size here.
+        """
+        self._check_size(width, height)
+        self._compile_for(frames, width, height).prepare(stream=stream)
 
     def layers(self, *, width: int, height: int) -> list[Layer]:
         """The layers as executed for one frame of this size; with times once it ran, if loaded with `layer_times`."""
@@ -212,8 +223,10 @@ class Engine:
                 f"got planes of shape {planes.shape}; this {self.layout} engine takes [N, {self.channels}, H, W], none "
                 "of them 0"
             )
+        self._check_size(planes.shape[3], planes.shape[2])
+
+    def _check_size(self, width: int, height: int) -> None:
         if self.size is not None:
-            height, width = planes.shape[2:]
             wanted = padded_size(*self.size, multiple=self.size_multiple)
             if padded_size(width, height, multiple=self.size_multiple) != wanted:
                 raise InputError(

@@ -115,7 +115,7 @@ def filter_video(
         if reference is not None:
             compared = Reference(reference, clip.info)
             cleanup.callback(compared.close)
-        engine.prepare(width=clip.info.width, height=clip.info.height)
+        engine.prepare(width=clip.info.width, height=clip.info.height, stream=True)
         warnings: list[str] = []
         sink: Sink = NullSink()
         if target is not None:
