@@ -64,7 +64,9 @@ def load_data(
     minimum = 2 * recipe.patch_size
     paths = find_images(images) if images is not None else []
     candidates = find_images(validation) if validation is not None else paths
-    held_out = candidates[:: max(1, len(candidates) // VALIDATION_PICTURES)]
+    # Of a few pictures to train on no more than every fifth is held out.
+    step = max(1 if validation is not None else 5, len(candidates) // VALIDATION_PICTURES)
+    held_out = candidates[::step]
     chosen_on = _read(held_out, minimum=minimum)
     if validation is None:
         paths = sorted(set(paths) - set(held_out))

@@ -23,7 +23,7 @@ from postfilter.training.validation import mean_gain_db
 
 __all__ = ["TrainingResult", "train"]
 
-VALIDATE_EVERY_SECONDS = 120.0
+CHECKPOINT_SECONDS = 120.0
 WARM_UP_SHARE = 0.02
 FINAL_LR_SHARE = 0.01
 # About the median of a run; it evens out the rare batch of hard patches, which can throw a run off for good.
@@ -50,6 +50,7 @@ def train(
     output: Path,
     resume: bool = False,
     weights: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_progress: Callable[..., None] | None = None,
 ) -> TrainingResult:
     """Train one model and leave its weights, log and curve in a folder.
@@ -61,6 +62,7 @@ def train(
         resume: continue from the folder's checkpoint, which must be of the same recipe; starts afresh where there is
             none.
         weights: start from these instead of random ones.
+        checkpoint_seconds: how often to validate and to write a checkpoint.
         on_progress: called as `on_progress(done, total, loss=…, gain_db=…)`.
 
     Raises:
@@ -109,7 +111,7 @@ def train(
 
         seconds = time.monotonic() - started
         finished = _share_done(recipe, step, seconds) >= 1
-        if finished or seconds - validated >= VALIDATE_EVERY_SECONDS:
+        if finished or seconds - validated >= checkpoint_seconds:
             gain = mean_gain_db(average, data.validation, residual=residual)
             folder.log(step=step, seconds=seconds, loss=loss_sum / loss_count, gain_db=gain)
             if gain > best:
