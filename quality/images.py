@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from postfilter.errors import InputError
-from postfilter.quality.metrics import finite_psnr, luma_of, psnr_b, ssim
+from postfilter.quality.metrics import PSNR_OF_IDENTICAL_DB, finite_psnr, luma_of, psnr_b, ssim
 
 __all__ = ["PlaneFilter", "evaluate_images", "image_files", "jpeg_round_trip"]
 
@@ -71,7 +71,11 @@ def evaluate_images(
             filtered = _filtered(plane, filter)
             for which, result in (("jpeg", plane), (method, filtered)):
                 figures[quality, which].append(
-                    (finite_psnr(result, source), ssim(result, source), min(psnr_b(result, source), 100.0))
+                    (
+                        finite_psnr(result, source),
+                        ssim(result, source),
+                        min(psnr_b(result, source), PSNR_OF_IDENTICAL_DB),
+                    )
                 )
     if on_progress:
         on_progress(len(files), len(files))
