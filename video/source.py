@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from postfilter.errors import InputError
 from postfilter.video.pixels import PixelFormat, pixel_format
 from postfilter.video.siting import read_siting
+from postfilter.video.truncation import check_whole
 
 __all__ = ["ClipInfo", "Source", "probe"]
 
@@ -86,6 +87,7 @@ class Source:
         self.container = _open(self.path)
         try:
             self.stream = self._choose_stream()
+            check_whole(self.container, self.path)
             self.stream.thread_type = "AUTO"  # decode several frames at once
             self._frames_read = 0
             self._shape = (0, 0, "")

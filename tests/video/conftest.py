@@ -153,13 +153,14 @@ def write_clip(
     pix_fmt: str = "yuv420p",
     size: tuple[int, int] = (96, 64),
     options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
     prepare: Callable[[Any, Any], None] | None = None,
     after: Callable[[Any], None] | None = None,
     edit: Callable[[av.VideoFrame], None] | None = None,
 ) -> Path:
     """A pan over a photograph. `prepare(container, stream)` runs before the header, `after(container)` at the end."""
     width, height = size
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options=container_options) as container:
         stream: Any = container.add_stream(codec, rate=25, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.codec_context.time_base = stream.time_base = time_base

@@ -152,7 +152,7 @@ def test_interlaced_frames_stay_interlaced(engine: Engines, write: Write, seen: 
 def rich_clip(write: Write, photograph: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Matroska with two sound tracks, subtitles, a second video, a cover picture, a font, chapters and titles."""
     path = tmp_path_factory.mktemp("rich") / "in.mkv"
-    second = write(path.with_name("second.mkv"), size=(64, 48))
+    second = write(path.with_name("second.mkv"), size=(64, 48), options={"bf": "0"})
     sounds = [path.with_name(f"{language}.mka") for language in ("deu", "fra")]
     for number, sound in enumerate(sounds):
         with av.open(str(sound), "w") as container:
