@@ -70,13 +70,8 @@ def evaluate_images(
             plane = coded if layout == "rgb" else luma_of(coded)
             filtered = _filtered(plane, filter)
             for which, result in (("jpeg", plane), (method, filtered)):
-                figures[quality, which].append(
-                    (
-                        finite_psnr(result, source),
-                        ssim(result, source),
-                        min(psnr_b(result, source), PSNR_OF_IDENTICAL_DB),
-                    )
-                )
+                blockwise = min(psnr_b(result, source), PSNR_OF_IDENTICAL_DB)
+                figures[quality, which].append((finite_psnr(result, source), ssim(result, source), blockwise))
     if on_progress:
         on_progress(len(files), len(files))
     return list(_rows(figures, dataset=folder.resolve().name, plane=layout))
