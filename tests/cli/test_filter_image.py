@@ -1,0 +1,61 @@
+"""filter-image as typed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from postfilter.cli.filter_image import main
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """`run(*arguments)` gives the exit status, standard output and standard error."""
+
+    def call(*arguments: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["filter-image", *map(str, arguments)])
+        status = main()
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def picture(photograph: NDArray[np.uint8], tmp_path: Path) -> Path:
+    path = tmp_path / "in.png"
+    cv2.imwrite(str(path), photograph[:64, :96, ::-1])
+    return path
+
+
+def test_json_tells_the_quality(run: Any, luma_engine: Path, picture: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.png"
+    status, out, _ = run(picture, target, "--engine", luma_engine, "--jpeg-quality", 10, "--json")
+    told = json.loads(out)
+    assert status == 0 and target.exists()
+    assert (told["width"], told["height"], told["engine"]) == (96, 64, str(luma_engine))
+    assert told["quality"]["jpeg_quality"] == 10 and told["quality"]["psnr_jpeg"] > 20
+
+
+def test_a_person_reads_both_rows(run: Any, luma_engine: Path, picture: Path, tmp_path: Path) -> None:
+    status, out, _ = run(picture, tmp_path / "out.png", "--engine", luma_engine, "--jpeg-quality", 10)
+    assert status == 0 and "JPEG 10" in out and "filtered" in out and "PSNR-B" in out
+    status, out, _ = run(picture, tmp_path / "plain.png", "--engine", luma_engine)
+    assert status == 0 and "96x64" in out and "PSNR" not in out
+
+
+def test_mistakes_are_one_line_and_status_one(run: Any, luma_engine: Path, picture: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        ((tmp_path / "absent.png", tmp_path / "out.png"), "does not exist"),
+        ((picture, picture), "the input itself"),
+        ((picture, tmp_path / "out.png", "--jpeg-quality", 101), "1 to 100"),
+    ):
+        status, out, err = run(*arguments, "--engine", luma_engine)
+        assert status == 1 and out == "" and message in err and err.count("\n") == 1
+    assert not (tmp_path / "out.png").exists()
