@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> Result:
         data = training.load_data(
             recipe,
             images=arguments.images,
-            clips=_expanded(arguments.clips),
+            clips=arguments.clips,
             validation=arguments.validation,
             on_progress=update,
         )
@@ -149,14 +149,6 @@ def render(result: Result, console: Console) -> None:
         f"weights  {result['weights']}\ncurve    {Path(result['output']) / 'curve.png'}\n"
         f"next     export-engine {result['model']} --weights {result['weights']}"
     )
-
-
-def _expanded(paths: list[Path]) -> list[Path]:
-    """Folders among the clips stand for the files in them."""
-    files: list[Path] = []
-    for path in paths:
-        files += sorted(child for child in path.iterdir() if child.is_file()) if path.is_dir() else [path]
-    return files
 
 
 COMMAND = Command(name="train-model", summary=_SUMMARY, add_arguments=add_arguments, run=run, render=render)

@@ -72,7 +72,7 @@ def pans_of(pictures: Sequence[Samples], *, seed: int, repeats: int = 1) -> list
     """Make short luma clips of stills, each with its own motion.
 
     Args:
-        pictures: uint8 BGR [H, W, 3].
+        pictures: R'G'B' uint8 [H, W, 3].
         seed: decides the motions.
         repeats: clips a picture.
 

@@ -10,30 +10,15 @@ import numpy as np
 
 from postfilter.errors import InputError
 from postfilter.models import Layout
-from postfilter.training.degradation import jpeg, to_layout
+from postfilter.quality.images import jpeg_round_trip
+from postfilter.training.degradation import to_layout
 from postfilter.training.pool import PatchPool, Samples
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "jpeg_pool", "read_images"]
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
-
-def find_images(folder: Path) -> list[Path]:
-    """The image files below `folder`, in order of name.
-
-    Raises:
-        InputError: there is no such folder, or no image in it.
-    """
-    if not folder.is_dir():
-        raise InputError(f"no folder at {folder}; give one with image files")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise InputError(f"no images in {folder}; looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return found
+__all__ = ["jpeg_pool", "read_images"]
 
 
 def read_images(paths: Sequence[Path], *, minimum: int) -> Iterator[Samples]:
-    """Yield each picture as uint8 BGR [H, W, 3], cropped to even sides; pictures under `minimum` samples are left out.
+    """Yield each picture as uint8 R'G'B' [H, W, 3], cropped to even sides; those under `minimum` samples are left out.
 
     Raises:
         InputError: a file cannot be read.
@@ -44,7 +29,7 @@ def read_images(paths: Sequence[Path], *, minimum: int) -> Iterator[Samples]:
             raise InputError(f"{path} is not a readable image; remove it from the folder")
         height, width = (side & ~1 for side in picture.shape[:2])
         if min(height, width) >= minimum:
-            yield np.asarray(picture[:height, :width], np.uint8)
+            yield np.ascontiguousarray(picture[:height, :width, ::-1], np.uint8)
 
 
 def jpeg_pool(
@@ -58,7 +43,7 @@ def jpeg_pool(
     """Compress every picture at every quality.
 
     Args:
-        pictures: uint8 BGR [H, W, 3], sides even.
+        pictures: uint8 R'G'B' [H, W, 3], sides even.
         layout: of the samples in the pool.
         qualities: OpenCV's JPEG qualities.
         scales: sizes at which to use each picture; below 1 the source's own artefacts shrink and detail grows denser.
@@ -71,7 +56,7 @@ def jpeg_pool(
             resized = _scaled(picture, scale)
             target = to_layout(resized, layout)
             for quality in qualities:
-                degraded.append(to_layout(jpeg(resized, quality), layout))
+                degraded.append(to_layout(jpeg_round_trip(resized, quality=quality), layout))
                 clean.append(target)
         if on_progress is not None:
             on_progress(done + 1, len(pictures))

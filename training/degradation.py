@@ -1,4 +1,4 @@
-"""Real artefacts on clean pictures: OpenCV's JPEG, and x264 and x265 on moving pictures."""
+"""From a still picture to what a network is shown: its planes, or a clip that a moving camera might take of it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,7 @@ import numpy as np
 from postfilter.models import Layout
 from postfilter.training.pool import Samples
 
-__all__ = ["jpeg", "pan", "to_layout"]
-
-
-def jpeg(picture: Samples, quality: int) -> Samples:
-    """Return `picture` after OpenCV's JPEG encoder at its default 4:2:0.
-
-    Args:
-        picture: uint8 [H, W, 3] in BGR, OpenCV's order.
-        quality: 1 to 100.
-
-    Returns:
-        The same shape.
-    """
-    _, coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+__all__ = ["pan", "to_layout"]
 
 
 def pan(picture: Samples, rng: np.random.Generator, *, frames: int, size: tuple[int, int]) -> list[Samples]:
@@ -65,15 +51,15 @@ def pan(picture: Samples, rng: np.random.Generator, *, frames: int, size: tuple[
 
 
 def to_layout(picture: Samples, layout: Layout) -> Samples:
-    """Return a BGR picture as a network takes it.
+    """Return a picture as a network takes it.
 
     Args:
-        picture: uint8 [H, W, 3] in BGR.
-        layout: `rgb` reorders; `luma` takes full-range BT.601 luma, as in JPEG.
+        picture: R'G'B' uint8 [H, W, 3].
+        layout: `rgb`: all three; `luma` takes full-range BT.601 luma, as in JPEG.
 
     Returns:
         uint8 [3, H, W] or [1, H, W], contiguous.
     """
     if layout == "rgb":
-        return np.ascontiguousarray(picture[:, :, ::-1].transpose(2, 0, 1))
-    return np.ascontiguousarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YCrCb)[:, :, 0], np.uint8)[None]
+        return np.ascontiguousarray(picture.transpose(2, 0, 1))
+    return np.ascontiguousarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb)[:, :, 0], np.uint8)[None]

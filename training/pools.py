@@ -8,9 +8,11 @@ from pathlib import Path
 
 from postfilter import models
 from postfilter.errors import InputError
+from postfilter.quality.clips import clip_files
 from postfilter.quality.codec import Codec
+from postfilter.quality.images import image_files
 from postfilter.training.clips import PAN_FRAMES, CodedClips, pans_of, segments_of
-from postfilter.training.data import find_images, jpeg_pool, read_images
+from postfilter.training.data import jpeg_pool, read_images
 from postfilter.training.pool import PatchPool, Samples
 from postfilter.training.recipe import Degradation, Recipe
 
@@ -51,7 +53,7 @@ def load_data(
     Args:
         recipe: decides the degradation and the seed.
         images: a folder of pictures; stills are panned over where the degradation is a video codec.
-        clips: 8-bit 4:2:0 clips, for video codecs only.
+        clips: 8-bit 4:2:0 clips, or folders of them, for video codecs only.
         validation: a folder of pictures to choose on, about ten of them, evenly spaced; where None, that many of
             `images` are held out.
         on_progress: called as `on_progress(done, total)`.
@@ -62,8 +64,8 @@ def load_data(
     if images is None and validation is None:
         raise InputError("no pictures to choose the weights on; give --images or --validation with a folder of them")
     minimum = 2 * recipe.patch_size
-    paths = find_images(images) if images is not None else []
-    candidates = find_images(validation) if validation is not None else paths
+    paths = image_files(images) if images is not None else []
+    candidates = image_files(validation) if validation is not None else paths
     # Of a few pictures to train on no more than every fifth is held out.
     step = max(1 if validation is not None else 5, len(candidates) // VALIDATION_PICTURES)
     held_out = candidates[::step]
@@ -103,7 +105,11 @@ def _video_data(
             f"{recipe.model} is an RGB model, and video codecs work on luma; "
             f"use --degradation jpeg, or the model {recipe.model}-luma"
         )
-    segments = [segment for path in clips for segment in segments_of(path, scale=recipe.clip_scale)]
+    segments = [
+        segment
+        for path in (clip_files(clips) if clips else ())
+        for segment in segments_of(path, scale=recipe.clip_scale)
+    ]
     pans = pans_of(trained_on, seed=recipe.seed + 2, repeats=recipe.pans)
     pools = []
     for moving, repeats, seed in ((segments, recipe.clip_repeats, recipe.seed + 1), (pans, 1, recipe.seed)):

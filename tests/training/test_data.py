@@ -25,7 +25,7 @@ def pictures(photograph):
 @pytest.fixture
 def folder(pictures, tmp_path):
     for index, picture in enumerate(pictures):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), picture)
+        cv2.imwrite(str(tmp_path / f"{index}.png"), picture[:, :, ::-1])
     return tmp_path
 
 
@@ -133,7 +133,7 @@ def test_what_cannot_be_trained_is_refused_with_what_to_try(folder, tmp_path_fac
     jpeg = Recipe(model="fastarcnn", degradation="jpeg", patch_size=32)
     with pytest.raises(InputError, match="--degradation"):
         load_data(jpeg, images=folder, clips=[folder / "a.mp4"], validation=folder)
-    with pytest.raises(InputError, match="no images"):
+    with pytest.raises(InputError, match="no pictures"):
         load_data(jpeg, images=tmp_path_factory.mktemp("empty"))
     with pytest.raises(InputError, match="smaller --patch-size"):
         load_data(Recipe(model="fastarcnn", degradation="jpeg", patch_size=128), images=folder)

@@ -17,9 +17,8 @@ from postfilter.training.trainer import learning_rate_share
 
 @pytest.fixture(scope="module")
 def data(photograph):
-    bgr = np.ascontiguousarray(photograph[:, :, ::-1])
-    pool = jpeg_pool([bgr[:256], bgr[256:384]], layout="luma", qualities=(10,))
-    return TrainingData(pool=pool, first=None, validation=jpeg_pool([bgr[384:]], layout="luma", qualities=(10,)))
+    pool = jpeg_pool([photograph[:256], photograph[256:384]], layout="luma", qualities=(10,))
+    return TrainingData(pool=pool, first=None, validation=jpeg_pool([photograph[384:]], layout="luma", qualities=(10,)))
 
 
 def recipe(steps: int, **change: object) -> Recipe:
