@@ -169,3 +169,15 @@ def usable_cores(threads: int | None = None) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def load_library(name: str) -> None:
+    """Import the package behind a backend, as its first engine would; to tell its cost from the engine's.
+
+    Raises:
+        UnknownNameError: no such backend.
+        ImportError: the package is not installed, or broken.
+    """
+    if name not in BACKENDS:
+        raise UnknownNameError("backend", name, tuple(BACKENDS))
+    importlib.import_module(name)

@@ -163,7 +163,10 @@ class _Pool:
         for op in self._compiled.get_runtime_model().get_ordered_ops():
             name = op.get_friendly_name()
             facts = {key: value.astype(str) for key, value in op.get_rt_info().items()}
-            if facts["layerType"] in _NO_WORK or (milliseconds and name not in milliseconds):
+            made_of = tuple(each for each in facts["originalLayersNames"].split(",") if each)
+            # A reorder of no node's is a change of memory layout; of weights it is done once, under a name that varies.
+            idle = name not in milliseconds if milliseconds else facts["layerType"] == "Reorder" and not made_of
+            if facts["layerType"] in _NO_WORK or idle:
                 continue
             found.append(
                 Layer(
@@ -171,7 +174,7 @@ class _Pool:
                     type=facts["layerType"],
                     precision=_precision(facts),
                     ms=milliseconds.get(name),
-                    made_of=tuple(each for each in facts["originalLayersNames"].split(",") if each),
+                    made_of=made_of,
                 )
             )
         return found

@@ -1,0 +1,125 @@
+"""What this machine can do at best, in the same backend and precision: the limit that an engine is held against."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from postfilter.runtime.backend import Options, backend_class, usable_cores
+from postfilter.runtime.macs import node_macs
+from postfilter.runtime.manifest import GRAPH, EngineManifest
+
+if TYPE_CHECKING:
+    import onnx
+
+
+__all__ = ["bandwidth_gbs", "compute_tflops", "stack_of_convolutions"]
+
+_CHANNELS = 256
+_SIDE = 64
+_DEPTH = 4
+_COPY_BYTES = 64 * 2**20
+
+
+def compute_tflops(manifest: EngineManifest, *, device: str, threads: int | None = None, seconds: float = 1.0) -> float:
+    """Measure the arithmetic rate of an engine's backend at its precision, in TFLOP/s (1 MAC = 2 FLOP).
+
+    The work is a stack of 3x3 convolutions of 256 channels on 64x64 samples, which live in the caches; the best of as
+    many runs as fit into `seconds` counts, at least three. PyTorch gets a matrix product of 2048 instead.
+
+    Args:
+        manifest: of the engine; says backend and precision.
+        device: the backend's name of the device.
+        threads: CPU threads; every core where None.
+        seconds: how long to measure.
+    """
+    if manifest.backend == "torch":
+        return _torch_tflops(device=device, precision=manifest.precision_run or manifest.precision, seconds=seconds)
+    shape = (1, 1, _SIDE, _SIDE)
+    graph = stack_of_convolutions(half=manifest.precision == "fp16" and manifest.backend != "openvino")
+    macs = sum(node_macs(graph, shape).values())
+    with tempfile.TemporaryDirectory(prefix="postfilter-") as folder:
+        (Path(folder) / GRAPH).write_bytes(graph.SerializeToString())
+        options = Options(bit_depth=8, device=device, threads=threads)
+        backend = backend_class(manifest.backend)(Path(folder), dataclasses.replace(manifest, bit_depth=8), options)
+        compiled = backend.compile(shape)
+        samples = np.full(shape, 128, dtype=np.uint8)
+        best = _best_seconds(lambda: compiled.infer(samples), seconds)
+        backend.close()
+    return 2 * macs / best / 1e12
+
+
+def bandwidth_gbs(*, threads: int | None = None, seconds: float = 0.5) -> float:
+    """Measure how fast this machine's cores copy memory, in GB/s read plus written.
+
+    Each core copies 64 MiB at the same time as the others; the best run counts.
+    """
+    cores = usable_cores(threads)
+    # Ones and zeros, not empty: pages that were never written share one page of memory.
+    pairs = [(np.zeros(_COPY_BYTES, dtype=np.uint8), np.ones(_COPY_BYTES, dtype=np.uint8)) for _ in range(cores)]
+    with ThreadPoolExecutor(cores) as pool:
+        best = _best_seconds(lambda: list(pool.map(lambda pair: np.copyto(*pair), pairs)), seconds)
+    return 2 * _COPY_BYTES * cores / best / 1e9
+
+
+def stack_of_convolutions(*, half: bool) -> onnx.ModelProto:
+    """Return a graph that is nearly all multiplications: samples in and out, like an engine's.
+
+    Args:
+        half: whether the convolutions are in fp16.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    random = np.random.default_rng(0)
+    kind = np.float16 if half else np.float32
+    widths = [1, *[_CHANNELS] * (_DEPTH + 1), 1]
+    body = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    nodes = [helper.make_node("Cast", ["samples"], ["x0"], name="in", to=body)]
+    weights = []
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
+        # Of a size that keeps values near one from layer to layer.
+        values = random.standard_normal((outputs, inputs, 3, 3)) / np.sqrt(9 * inputs)
+        weights.append(numpy_helper.from_array(values.astype(kind), f"w{index}"))
+        names = [f"x{index}", f"w{index}"], [f"x{index + 1}"]
+        nodes.append(helper.make_node("Conv", *names, name=f"conv{index}", kernel_shape=[3, 3], pads=[1, 1, 1, 1]))
+    nodes.append(helper.make_node("Cast", [f"x{len(weights)}"], ["filtered"], name="out", to=TensorProto.UINT8))
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", 1, "H", "W"]) for name in ("samples", "filtered")
+    ]
+    graph = helper.make_graph(nodes, "ceiling", values[:1], values[1:], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _torch_tflops(*, device: str, precision: str, seconds: float) -> float:
+    import torch
+
+    side = 2048
+    kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
+    left = torch.ones(side, side, dtype=kind, device=device.lower())
+
+    def multiply() -> None:
+        product = left @ left
+        if product.is_cuda:
+            torch.cuda.synchronize()
+
+    with torch.inference_mode():
+        return float(2 * side**3 / _best_seconds(multiply, seconds) / 1e12)
+
+
+def _best_seconds(work: Callable[[], object], seconds: float) -> float:
+    """Return the shortest time of `work`, run again and again for `seconds`; the first run does not count."""
+    work()
+    best, begin, runs = float("inf"), time.perf_counter(), 0
+    while runs < 3 or time.perf_counter() - begin < seconds:
+        start = time.perf_counter()
+        work()
+        best, runs = min(best, time.perf_counter() - start), runs + 1
+    return best
