@@ -15,9 +15,9 @@ from postfilter.quality import finite_psnr
 
 __all__ = ["Crop", "before_after"]
 
-SIDE = 112
+SIDE = 80
 """Of a crop, in samples."""
-ENLARGED = 4
+ENLARGED = 5
 """Times; nearest neighbour, so that every sample is seen as it is."""
 CROPS = 3
 BACKGROUND, INK, FAINT, GREEN = (18, 18, 20), (240, 240, 240), (150, 150, 155), (120, 220, 140)
@@ -53,7 +53,7 @@ def before_after(decoded: Path, filtered: Path, source: Path, target: Path, *, t
 
 
 def _best_crops(decoded: Path, filtered: Path, source: Path) -> list[Crop]:
-    """The crop of largest gain in each part of the clip; of squared error, for that is what an eye meets."""
+    """The crop of largest gain in each part of the clip."""
     with av.open(str(decoded)) as a, av.open(str(filtered)) as b, av.open(str(source)) as c:
         triples = zip(a.decode(video=0), b.decode(video=0), c.decode(video=0), strict=True)
         # Every fifth frame: neighbours show the same.
@@ -63,11 +63,14 @@ def _best_crops(decoded: Path, filtered: Path, source: Path) -> list[Crop]:
 
 
 def _best_crop(number: int, frames: tuple[av.VideoFrame, av.VideoFrame, av.VideoFrame]) -> tuple[float, Crop]:
-    """The gain in squared error, summed over the crop, and the crop."""
+    """How much better the best crop of a frame looks, and that crop.
+
+    The measure lies between what squared error gains, which favours the busiest places, where no eye sees it, and the
+    gain in dB, which favours places that were good already.
+    """
     lumas = [_luma(frame) for frame in frames]
-    before, after = ((luma - lumas[2]) ** 2 for luma in lumas[:2])
-    gain = cv2.boxFilter(before - after, cv2.CV_64F, (SIDE, SIDE), anchor=(0, 0), normalize=False)
-    inside = gain[: gain.shape[0] - SIDE + 1, : gain.shape[1] - SIDE + 1]
+    before, after = (_over_crops((luma - lumas[2]) ** 2) for luma in lumas[:2])
+    inside = (before - after) / np.sqrt(before + 1)
     y, x = (int(i) for i in np.unravel_index(int(np.argmax(inside)), inside.shape))
     area = slice(y, y + SIDE), slice(x, x + SIDE)
     pictures = [frame.to_ndarray(format="rgb24")[area] for frame in frames]
@@ -81,6 +84,12 @@ def _best_crop(number: int, frames: tuple[av.VideoFrame, av.VideoFrame, av.Video
         psnr_filtered=decibels[1],
     )
     return float(inside[y, x]), crop
+
+
+def _over_crops(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum over the crop whose top left corner is at a sample, for every corner that there is."""
+    sums = cv2.boxFilter(plane, cv2.CV_64F, (SIDE, SIDE), anchor=(0, 0), normalize=False)
+    return np.asarray(sums[: plane.shape[0] - SIDE + 1, : plane.shape[1] - SIDE + 1], np.float64)
 
 
 def _luma(frame: av.VideoFrame) -> NDArray[np.float64]:
