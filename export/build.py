@@ -19,13 +19,14 @@ from postfilter.export.folder import check_replaceable, staging_folder
 from postfilter.export.graph import BIT_DEPTH, graph_bytes, to_graph
 from postfilter.export.key import build_key
 from postfilter.export.pictures import drawn_frames, read_frames
-from postfilter.export.program import PROGRAM, save_program
+from postfilter.export.program import save_program
 from postfilter.export.rewriting import rewrite as rewritten
 from postfilter.export.verify import GATES_DB, Verification, check_gate, verify_engine
 from postfilter.quantize import to_fp16
 from postfilter.runtime import BACKENDS, EngineManifest, Execution, load_engine, write_manifest
 from postfilter.runtime.bit_depth import sample_type
 from postfilter.runtime.manifest import GRAPH, sha256_of_file
+from postfilter.runtime.pt import PROGRAM
 
 if TYPE_CHECKING:
     from postfilter.models import Model

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from postfilter.models import Model
 
-__all__ = ["PROGRAM", "save_program"]
-
-PROGRAM = "model.pt2"
-"""The program's name inside an engine folder."""
+__all__ = ["save_program"]
 
 
 def save_program(model: Model, path: Path, *, precision: str, size: tuple[int, int] | None = None) -> None:
@@ -28,6 +25,7 @@ def save_program(model: Model, path: Path, *, precision: str, size: tuple[int, i
         size: (width, height), rounded up to the size multiple; N, H and W are open where None, N alone where given.
     """
     import torch
+    from torch.fx.experimental import _config
 
     from postfilter.models.sample_filter import SampleFilter
 
@@ -56,9 +54,11 @@ def save_program(model: Model, path: Path, *, precision: str, size: tuple[int, i
         height, width = (-(-side // multiple) * multiple for side in reversed(size))
     example = torch.zeros(2, model.card.channels, height, width)
     reference = SampleFilter(network, residual=model.card.residual).eval()
-    program = torch.export.export(
-        reference, (example, torch.tensor(255.0)), dynamic_shapes={"samples": shape, "peak": None}
-    )
+    # Without this, sizes of 1 inside the network (a frame of one block) are shut out by a guard of the program.
+    with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+        program = torch.export.export(
+            reference, (example, torch.tensor(255.0)), dynamic_shapes={"samples": shape, "peak": None}
+        )
     for node in program.graph.nodes:
         # Paths of this machine have no place in a file that is shipped.
         node.meta.pop("stack_trace", None)

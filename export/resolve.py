@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from postfilter.export.build import Precision
     from postfilter.runtime import Engine, EngineManifest
 
-__all__ = ["cache_folder", "cached_engine", "engine_from"]
+__all__ = ["cache_folder", "cached_engine", "engine_from", "is_usable"]
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def cached_engine(
     )
     label = "dynamic" if size is None else f"{size[0]}x{size[1]}"
     folder = cache_folder() / f"{model}-{label}-{precision}-{backend}-{key[:16]}"
-    if _usable(folder):
+    if is_usable(folder):
         return folder
     build_engine(
         model,
@@ -144,8 +144,8 @@ def cache_folder() -> Path:
     return root / "postfilter" / "engines"
 
 
-def _usable(folder: Path) -> bool:
-    """Whether a whole engine that this machine's backend would build again lies in `folder`."""
+def is_usable(folder: Path) -> bool:
+    """Whether `folder` holds a whole engine with the build key that this machine's backend would give it again."""
     if not (folder / MANIFEST).is_file():
         return False
     try:
