@@ -10,13 +10,23 @@ if TYPE_CHECKING:
     from postfilter.runtime.bit_depth import with_bit_depth
     from postfilter.runtime.engine import Engine, load_engine
     from postfilter.runtime.manifest import EngineManifest, read_manifest, sha256_of_file, write_manifest
+    from postfilter.runtime.measure import Speed, measure_speed
+    from postfilter.runtime.memory import MemoryUse, PeakMemory, measure_memory
+    from postfilter.runtime.profile import Profile, profile_engine
 
 __all__ = [
     "BACKENDS",
     "Engine",
     "EngineManifest",
     "Execution",
+    "MemoryUse",
+    "PeakMemory",
+    "Profile",
+    "Speed",
     "load_engine",
+    "measure_memory",
+    "measure_speed",
+    "profile_engine",
     "read_manifest",
     "sha256_of_file",
     "with_bit_depth",
@@ -28,7 +38,14 @@ _HOME = {
     "Engine": "engine",
     "EngineManifest": "manifest",
     "Execution": "backend",
+    "MemoryUse": "memory",
+    "PeakMemory": "memory",
+    "Profile": "profile",
+    "Speed": "measure",
     "load_engine": "engine",
+    "measure_memory": "memory",
+    "measure_speed": "measure",
+    "profile_engine": "profile",
     "read_manifest": "manifest",
     "sha256_of_file": "manifest",
     "with_bit_depth": "bit_depth",

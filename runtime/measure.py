@@ -25,6 +25,8 @@ class Speed:
 
     latency_ms: dict[str, float]
     """`p50`, `p95`, `p99` of single frames, one after the other, in milliseconds."""
+    fastest_ms: float
+    """The fastest single frame."""
     fps: float
     """Frames a second through `Engine.stream`."""
     frames: int
@@ -89,7 +91,13 @@ def measure_speed(
         elapsed = time.perf_counter() - begin
         tell(frames + streamed if frames else seconds / 2 + elapsed, total, fps=streamed / elapsed)
     elapsed = time.perf_counter() - begin
-    return Speed(latency_ms=percentiles(times), fps=streamed / elapsed, frames=len(times), stream_frames=streamed)
+    return Speed(
+        latency_ms=percentiles(times),
+        fastest_ms=min(times),
+        fps=streamed / elapsed,
+        frames=len(times),
+        stream_frames=streamed,
+    )
 
 
 def percentiles(milliseconds: list[float]) -> dict[str, float]:
