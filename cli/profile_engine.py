@@ -200,8 +200,8 @@ def _render_slides(rows: list[dict[str, Any]], console: Console) -> None:
         console,
         rows,
         title="True and measured, inference in fp32 on this machine",
-        caption="TFLOPS counts the true multiply-adds at 30 fps, two FLOP each. Mem is the growth of a process of its own "
-        "above idle, fps that of one frame at a time.",
+        caption="TFLOPS counts the true multiply-adds at 30 fps, two FLOP each. Mem is the growth of a process of its "
+        "own above idle, fps that of one frame at a time.",
         columns={"true_tflops": "{:.2f}", "measured_memory_mb": "{:.1f}", "measured_fps": "{:.1f}"},
         headings=("TFLOPS", "Mem (MB)", "fps"),
     )

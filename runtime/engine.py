@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -105,6 +107,7 @@ class Engine:
         self.device: str = options.device
         self._backend: Backend | None = backend
         self._compiled: OrderedDict[Shape, Compiled] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __call__(self, planes: Samples) -> Samples:
         """Filter planes and return them, as a new array.
@@ -149,8 +152,10 @@ class Engine:
             while under_way:
                 yield _finish(under_way.popleft())
         finally:
+            # Closed early, or an inference failed: what is still under way reads the caller's arrays.
             for pending, _, _ in under_way:
-                pending.wait()
+                with suppress(Exception):
+                    pending.wait()
         if failure is not None:
             raise failure
 
@@ -237,12 +242,13 @@ class Engine:
     def _compile_for(self, frames: int, width: int, height: int) -> Compiled:
         width, height = padded_size(width, height, multiple=self.size_multiple)
         shape = (frames, self.channels, height, width)
-        if shape not in self._compiled:
-            self._compiled[shape] = self._open_backend().compile(shape)
-            while len(self._compiled) > _SHAPES_KEPT:
-                self._compiled.popitem(last=False)
-        self._compiled.move_to_end(shape)
-        return self._compiled[shape]
+        with self._lock:
+            if shape not in self._compiled:
+                self._compiled[shape] = self._open_backend().compile(shape)
+                while len(self._compiled) > _SHAPES_KEPT:
+                    self._compiled.popitem(last=False)
+            self._compiled.move_to_end(shape)
+            return self._compiled[shape]
 
     def _open_backend(self) -> Backend:
         if self._backend is None:

@@ -87,7 +87,8 @@ class TorchBackend:
         torch = self._torch
         kind = torch.uint8 if self.dtype == np.uint8 else torch.uint16
         with torch.inference_mode():
-            codes = torch.from_numpy(samples).to(self.device, torch.float32)
+            # torch warns of read-only memory, since it cannot keep it so.
+            codes = torch.from_numpy(np.require(samples, requirements="W")).to(self.device, torch.float32)
             try:
                 filtered = self.module(codes, self.peak)
             except RuntimeError as error:
