@@ -12,7 +12,7 @@ from av.stream import Stream
 
 from postfilter.errors import OutputError
 
-__all__ = ["CopiedTrack", "copy_metadata", "copy_track", "encoded_metadata", "holds"]
+__all__ = ["CopiedTrack", "copy_metadata", "copy_track", "encoded_metadata", "holds", "keyed_metadata"]
 
 _OF_THE_OLD_FILE = {"encoder", "major_brand", "minor_version", "compatible_brands"}
 """Metadata that describes the file that was, not what it shows."""
@@ -106,6 +106,14 @@ def encoded_metadata(source: Stream) -> dict[str, str]:
         for key, value in source.metadata.items()
         if key.lower() != "encoder" and not key.lower().startswith(_OF_THE_OLD_BITS)
     }
+
+
+def keyed_metadata(source: InputContainer) -> dict[str, str]:
+    """Return the muxer options with which an MP4 or QuickTime file takes keys such as `com.apple.quicktime.make`.
+
+    Only where there are such keys: the plain ones are then written where fewer players look for them.
+    """
+    return {"movflags": "use_metadata_tags"} if any(key.startswith("com.") for key in source.metadata) else {}
 
 
 def _add(container: OutputContainer, source: Stream) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Pipeline:
         self.frames_flagged = 0
         self.busy_seconds = {"decode": 0.0, "filter": 0.0, "encode": 0.0}
         """Time each thread worked, without waiting for the others."""
-        self.latencies: list[float] = []
+        self.latencies = array("d")
         """Seconds of each frame from leaving the decoder until the sink has taken it."""
         self.seconds = 0.0
         self._source, self._planes, self._engine, self._sink, self._reference = source, planes, engine, sink, reference

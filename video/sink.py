@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import av
 from av import Packet, VideoFrame
+from av.stream import Stream
 
 from postfilter.errors import OutputError
-from postfilter.video.copied import CopiedTrack, copy_metadata, copy_track, encoded_metadata
+from postfilter.video.copied import CopiedTrack, copy_metadata, copy_track, encoded_metadata, keyed_metadata
 from postfilter.video.encoder import EncoderSettings, add_encoder, encoder_format
 from postfilter.video.pixels import relabelled
 from postfilter.video.source import Source
@@ -95,7 +96,7 @@ class FileSink:
         self._held_bytes = 0
         self._video_seconds = float("-inf")
         self._path = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
-        self._container = _open(self._path)
+        self._container = _open(self._path, keyed_metadata(source.container))
         self._copied: dict[int, CopiedTrack] = {}
         try:
             self._add_tracks(source, settings)
@@ -189,13 +190,17 @@ class FileSink:
                 self._offset_ticks = round(offset / source.tick)
                 continue
             track = copy_track(container, each)
-            if track is None:
+            if track is None and not self._rewrites_timecode(each):
                 self.warnings.append(
                     f"data track {each.index} is left out: {container.format.name} has no place for it"
                 )
-            elif each.type != "attachment":
+            elif track is not None and each.type != "attachment":
                 ticks = round(offset / each.time_base) if each.time_base else 0
                 self._copied[each.index] = CopiedTrack(track, offset_ticks=ticks)
+
+    def _rewrites_timecode(self, track: Stream) -> bool:
+        """Whether this is a timecode track, which MP4 and QuickTime make anew from the metadata."""
+        return "timecode" in track.metadata and self._container.format.name in ("mp4", "mov")
 
     def _encode(self, frame: VideoFrame | None) -> None:
         try:
@@ -230,14 +235,14 @@ class FileSink:
         return OutputError(f"cannot write {self.target} ({reason}); look at the disk's room and the folder's rights")
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, options: dict[str, str]) -> Any:
     try:
         with path.open("xb"):
             pass  # says clearly what is wrong with the folder, before FFmpeg does
     except OSError as error:
         raise OutputError(f"cannot write to the folder {path.parent} ({error.strerror}); give another one") from error
     try:
-        return av.open(str(path), "w")
+        return av.open(str(path), "w", container_options=options)
     except (av.FFmpegError, OSError, ValueError) as error:
         path.unlink(missing_ok=True)
         raise OutputError(

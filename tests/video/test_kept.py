@@ -257,6 +257,17 @@ def test_mp4_keeps_title_date_and_language(engine: Engines, write: Write, seen: 
     assert after.tracks == before.tracks and after.tracks[0][1] == "deu"
 
 
+@pytest.mark.parametrize("target", ["out.mp4", "out.mkv"])
+def test_the_cameras_keys_stay(target: str, engine: Engines, write: Write, seen: Seen, tmp_path: Path) -> None:
+    def prepare(container: Any, stream: Any) -> None:
+        container.metadata.update({"com.android.version": "13", "title": "A pan"})
+
+    source = write(tmp_path / "in.mp4", prepare=prepare, container_options={"movflags": "use_metadata_tags"})
+    filter_video(source, tmp_path / target, engine())
+    kept = {key.lower(): value for key, value in seen(tmp_path / target).metadata.items()}
+    assert (kept["com.android.version"], kept["title"]) == ("13", "A pan")
+
+
 def add_packets(container: Any, stream: Any, packets: list[tuple[int, bytes]], *, time_base: Fraction) -> None:
     for at, content in packets:
         packet = av.Packet(content)
