@@ -8,7 +8,7 @@ from typing import Any
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 
 from postfilter.errors import OutputError
 
@@ -55,12 +55,17 @@ class CopiedTrack:
 def copy_track(container: OutputContainer, source: Stream) -> Any | None:
     """Add to `container` a track as `source` is: codec, metadata, language and disposition.
 
+    A cover picture becomes an attachment in Matroska, which is what makes it a cover there.
+
     Returns:
-        The new track; None for a data track that this container has no place for.
+        The new track, to which no packets go where it is an attachment; None for a data track that this container has
+        no place for.
 
     Raises:
         OutputError: the container cannot hold it, and it is more than data.
     """
+    if source.disposition & Disposition.attached_pic and container.format.name == "matroska":
+        return _attach_cover(container, source)
     if not holds(container.format.name, source):
         if source.type == "data":
             return None
@@ -114,6 +119,18 @@ def keyed_metadata(source: InputContainer) -> dict[str, str]:
     Only where there are such keys: the plain ones are then written where fewer players look for them.
     """
     return {"movflags": "use_metadata_tags"} if any(key.startswith("com.") for key in source.metadata) else {}
+
+
+def _attach_cover(container: OutputContainer, source: Stream) -> Any:
+    kind = {"mjpeg": "jpeg"}.get(source.codec_context.name, source.codec_context.name)
+    # The picture is needed before the first packet is asked for, so it is read from the file on its own.
+    with av.open(source.container.name) as again:
+        picture = next(bytes(each) for each in again.demux(again.streams[source.index]) if each.size)
+    name = source.metadata.get("filename", "cover." + {"jpeg": "jpg"}.get(kind, kind))
+    track = container.add_attachment(name, source.metadata.get("mimetype", f"image/{kind}"), picture)
+    for key, value in source.metadata.items():
+        track.metadata.setdefault(key, value)
+    return track
 
 
 def _add(container: OutputContainer, source: Stream) -> Any:

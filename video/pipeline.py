@@ -133,7 +133,7 @@ class Pipeline:
         self._decoded.close()
 
     def _filter(self) -> None:
-        waiting = 0.0
+        waiting = 0.0  # and comparing with the reference, which is no filtering either
         under_way: deque[tuple[_Travelling, Plane]] = deque()
 
         def inputs() -> Iterator[Plane]:
@@ -155,7 +155,7 @@ class Pipeline:
             if filtered is None:
                 break
             each, planes = under_way.popleft()
-            self._put(each.frame, planes, filtered)
+            waiting += self._put(each.frame, planes, filtered)
             self.busy_seconds["filter"] += time.perf_counter() - before - (waiting - waited)
             self._ready.put(each)
         self._ready.close()
@@ -171,14 +171,17 @@ class Pipeline:
                 "another precision or --backend, and report it if that helps"
             ) from error
 
-    def _put(self, frame: VideoFrame, before: Plane, after: Plane) -> None:
+    def _put(self, frame: VideoFrame, before: Plane, after: Plane) -> float:
+        """Write the output into the frame; return the seconds that comparing with the reference took."""
         self.frames_flagged += looks_wrong(before, after, peak=self._source.info.format.peak)
         if self._reference is None:
             self._planes.put(frame, before, after)
-            return
+            return 0.0
         decoded = plane_view(frame, 0).copy()
         self._planes.put(frame, before, after)
+        started = time.perf_counter()
         self._reference.measure(decoded, plane_view(frame, 0))
+        return time.perf_counter() - started
 
     def _encode(self) -> None:
         while (item := self._ready.get()) is not None:

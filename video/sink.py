@@ -194,7 +194,7 @@ class FileSink:
                 self.warnings.append(
                     f"data track {each.index} is left out: {container.format.name} has no place for it"
                 )
-            elif track is not None and each.type != "attachment":
+            elif track is not None and track.type != "attachment":
                 ticks = round(offset / each.time_base) if each.time_base else 0
                 self._copied[each.index] = CopiedTrack(track, offset_ticks=ticks)
 

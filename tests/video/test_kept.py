@@ -178,11 +178,7 @@ def rich_clip(write: Write, photograph: NDArray[np.uint8], tmp_path_factory: pyt
         subtitles.time_base = MILLISECOND
         tracks.append(subtitles)
         container.add_attachment("font.ttf", "application/x-truetype-font", b"no real font" * 40)
-        cover = container.add_mux_stream("mjpeg", width=32, height=32)
-        cover.disposition = 1024  # attached picture
-        cover.metadata.update(filename="cover.jpg", mimetype="image/jpeg")
-        cover.time_base = MILLISECOND
-        tracks.append(cover)
+        container.add_attachment("cover.jpg", "image/jpeg", jpeg(photograph))
         container.set_chapters(
             [
                 {
@@ -203,7 +199,6 @@ def rich_clip(write: Write, photograph: NDArray[np.uint8], tmp_path_factory: pyt
                     packet.stream = track
                     container.mux(packet)
         add_packets(container, tracks[3], [(0, b"one"), (200, b"two")], time_base=MILLISECOND)
-        add_packets(container, tracks[4], [(0, jpeg(photograph))], time_base=MILLISECOND)
 
     write(path, time_base=MILLISECOND, pts=[40 * n for n in range(12)], prepare=prepare, after=after)
     for each in opened:
@@ -255,6 +250,29 @@ def test_mp4_keeps_title_date_and_language(engine: Engines, write: Write, seen: 
     assert after.metadata["title"] == "A pan"
     assert after.metadata["creation_time"] == before.metadata["creation_time"]
     assert after.tracks == before.tracks and after.tracks[0][1] == "deu"
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_cover_stays_a_cover(
+    suffix: str, engine: Engines, write: Write, photograph: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    picture, covers = jpeg(photograph), []
+
+    def prepare(container: Any, stream: Any) -> None:
+        covers.append(container.add_mux_stream("mjpeg", width=32, height=32))
+        covers[0].disposition, covers[0].time_base = 1024, MILLISECOND
+
+    def after(container: Any) -> None:
+        add_packets(container, covers[0], [(0, picture)], time_base=MILLISECOND)
+
+    source = write(tmp_path / "in.mp4", prepare=prepare, after=after)
+    filter_video(source, tmp_path / f"out.{suffix}", engine())
+    filter_video(tmp_path / f"out.{suffix}", tmp_path / f"again.{suffix}", engine())
+    for name in ("out", "again"):
+        with av.open(str(tmp_path / f"{name}.{suffix}")) as container:
+            cover = container.streams[1]
+            assert int(cover.disposition) & 1024 and cover.codec_context.name == "mjpeg"
+            assert next(bytes(each) for each in container.demux(cover)) == picture
 
 
 @pytest.mark.parametrize("target", ["out.mp4", "out.mkv"])
