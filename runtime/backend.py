@@ -26,6 +26,8 @@ __all__ = [
     "Options",
     "Pending",
     "backend_class",
+    "load_library",
+    "multiplies",
     "usable_cores",
 ]
 
@@ -160,6 +162,13 @@ def backend_class(name: str) -> Any:
         raise UnknownNameError("backend", name, tuple(BACKENDS))
     module, attribute = BACKENDS[name].split(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def multiplies(kind: str) -> bool:
+    """Whether a layer of this type, in any backend's words, is one that multiplies and accumulates."""
+    word = kind.lower()
+    convolution = "conv" in word and not word.startswith("convert")
+    return convolution or "matmul" in word or word == "fullyconnected" or word.endswith("mm")
 
 
 def usable_cores(threads: int | None = None) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from postfilter.errors import ArtefactError, InputError, UnknownNameError
-from postfilter.runtime.backend import BACKENDS, Execution, Layer, Options, backend_class
+from postfilter.runtime.backend import BACKENDS, Execution, Layer, Options, backend_class, multiplies
 from postfilter.runtime.bit_depth import sample_type
 from postfilter.runtime.manifest import MANIFEST, EngineManifest, read_manifest
 from postfilter.runtime.padding import crop, pad_to, padded_size
@@ -183,7 +183,7 @@ class Engine:
         """What really runs for one frame of this size: versions, device, and the precision of each layer."""
         layers = self.layers(width=width, height=height)
         backend = self._open_backend()
-        multiplying = [layer.precision for layer in layers if _multiplies(layer.type)] or [
+        multiplying = [layer.precision for layer in layers if multiplies(layer.type)] or [
             layer.precision for layer in layers
         ]
         return Execution(
@@ -259,7 +259,3 @@ class Engine:
 def _finish(item: tuple[Pending, int, int]) -> Samples:
     pending, width, height = item
     return crop(pending.wait(), width=width, height=height)
-
-
-def _multiplies(kind: str) -> bool:
-    return any(word in kind.lower() for word in ("conv", "matmul", "gemm", "mm"))

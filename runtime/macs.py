@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from postfilter.runtime.backend import multiplies
 
 if TYPE_CHECKING:
     import onnx
@@ -41,19 +43,25 @@ def node_macs(graph: onnx.ModelProto, shape: Shape) -> dict[str, int]:
     return found
 
 
-def layer_mmacs(layers: Iterable[Layer], graph: onnx.ModelProto, shape: Shape) -> list[float]:
+def layer_mmacs(layers: Sequence[Layer], graph: onnx.ModelProto, shape: Shape) -> list[float]:
     """Return each executed layer's million multiply-accumulates, from the nodes of which it was made.
 
-    Backends tell a node by its name or by that of its output; both are understood.
+    Backends tell a node by its name or by that of its output; both are understood. Where fusing lost the name, the
+    nodes and the multiplying layers left over are matched in order, if there are as many of the one as of the other.
     """
     macs = node_macs(graph, shape)
     nodes = {node.output[0]: node.name or node.output[0] for node in graph.graph.node}
     nodes |= {name: name for name in macs}
-    result = []
-    for layer in layers:
-        made_of = {nodes[name] for name in (layer.name, *layer.made_of) if name in nodes}
-        result.append(sum(macs.get(name, 0) for name in made_of) / 1e6 if layer.mmac is None else layer.mmac)
-    return result
+    made_of = [{nodes[name] for name in (each.name, *each.made_of) if nodes.get(name) in macs} for each in layers]
+    left_nodes = [name for name in macs if not any(name in names for names in made_of)]
+    left_layers = [index for index, each in enumerate(layers) if multiplies(each.type) and not made_of[index]]
+    if len(left_nodes) == len(left_layers):
+        for index, name in zip(left_layers, left_nodes, strict=True):
+            made_of[index].add(name)
+    return [
+        sum(macs[name] for name in names) / 1e6 if each.mmac is None else each.mmac
+        for each, names in zip(layers, made_of, strict=True)
+    ]
 
 
 def _shapes(graph: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -123,7 +124,8 @@ def write_manifest(manifest: EngineManifest, folder: str | os.PathLike[str]) -> 
         temporary.write_text(json.dumps(manifest.as_json(), indent=2) + "\n", encoding="utf-8")
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise OutputError(f"cannot write {target} ({error}); give a folder that can be written to") from error
     return target
 
@@ -161,29 +163,36 @@ def _parse(file: Path) -> EngineManifest:
             f"{file} has schema version {schema!r}, this postfilter reads {SCHEMA_VERSION}; {_EXPORT_AGAIN}, or use "
             "the postfilter that made it"
         )
-    known: dict[str, Any] = {
-        each.name: content[each.name] for each in dataclasses.fields(EngineManifest) if each.name in content
-    }
+    fields = {each.name for each in dataclasses.fields(EngineManifest)}
+    known = {key: value for key, value in content.items() if key in fields}
+    complaints = _complaints(known)
+    if complaints:
+        raise ArtefactError(f"{file} cannot be used: {'; '.join(complaints)}; {_EXPORT_AGAIN}")
     if known.get("size") is not None:
         known["size"] = tuple(known["size"])
     try:
-        manifest = EngineManifest(**known)
+        return EngineManifest(**known)
     except TypeError as error:
         raise ArtefactError(f"{file} is incomplete ({error}); {_EXPORT_AGAIN}") from error
-    _check_values(manifest, file)
-    return manifest
 
 
-def _check_values(manifest: EngineManifest, file: Path) -> None:
-    complaints = []
-    if manifest.layout not in ("luma", "rgb"):
-        complaints.append(f"layout {manifest.layout!r} is neither luma nor rgb")
-    if manifest.bit_depth not in range(8, 17):
-        complaints.append(f"bit_depth {manifest.bit_depth!r} is not in 8..16")
-    if not isinstance(manifest.size_multiple, int) or manifest.size_multiple < 1:
-        complaints.append(f"size_multiple {manifest.size_multiple!r} is no positive integer")
-    size = manifest.size
-    if size is not None and not (len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)):
-        complaints.append(f"size {list(size)!r} is not [width, height]")
-    if complaints:
-        raise ArtefactError(f"{file} cannot be used: {'; '.join(complaints)}; {_EXPORT_AGAIN}")
+def _complaints(content: dict[str, Any]) -> list[str]:
+    """What is wrong with the values that decide how an engine is run."""
+
+    def positive(value: Any) -> bool:
+        return isinstance(value, int) and value > 0
+
+    found = []
+    if content.get("layout", "luma") not in ("luma", "rgb"):
+        found.append(f"layout {content['layout']!r} is neither luma nor rgb")
+    if content.get("bit_depth", 8) not in range(8, 17):
+        found.append(f"bit_depth {content['bit_depth']!r} is not in 8..16")
+    if not positive(content.get("size_multiple", 1)):
+        found.append(f"size_multiple {content['size_multiple']!r} is no positive integer")
+    size = content.get("size")
+    if size is not None and not (isinstance(size, list) and len(size) == 2 and all(map(positive, size))):
+        found.append(f"size {size!r} is not [width, height]")
+    for key in ("files", "cost"):
+        if not isinstance(content.get(key, {}), dict):
+            found.append(f"{key} {content[key]!r} is no object")
+    return found

@@ -78,7 +78,9 @@ def measure_speed(
 
     def source() -> Iterator[Samples]:
         for index in itertools.count():
-            if index >= warm_up and not _goes_on(streamed, begin, frames=frames, seconds=seconds / 2):
+            # In seconds, time decides, on what has come out; a number of frames is counted as they go in.
+            done = streamed if frames is None else index - warm_up
+            if index >= warm_up and not _goes_on(done, begin, frames=frames, seconds=seconds / 2):
                 return
             yield pictures[index % len(pictures)]
 

@@ -143,7 +143,8 @@ class _Pool:
             request = self._idle.get_nowait()
         except queue.Empty:
             request = self._compiled.create_infer_request()
-        # Both tensors share numpy's memory: nothing is copied on the way in or out. OpenVINO shares no read-only memory.
+        # Both tensors share numpy's memory: nothing is copied on the way in or out, unless the samples are read-only,
+        # which OpenVINO refuses to share.
         samples = np.require(samples, requirements="W")
         request.set_input_tensor(self._tensor(samples, shared_memory=True))
         request.set_output_tensor(self._tensor(output, shared_memory=True))

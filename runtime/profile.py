@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -188,8 +189,18 @@ def _layers(folder: Path, *, width: int, height: int, device: str | None, thread
             runs.append(engine.layers(width=width, height=height))
         width, height = padded_size(width, height, multiple=engine.size_multiple)
         mmacs = layer_mmacs(runs[0], onnx.load(folder / GRAPH), (1, engine.channels, height, width))
-    middle = [sorted(run[index].ms or 0.0 for run in runs)[_LAYER_RUNS // 2] for index in range(len(runs[0]))]
+    # By name: a layer of next to no work may be told in one run and left out in the next.
+    times: dict[str, list[float]] = {}
+    for run in runs:
+        for layer in run:
+            times.setdefault(layer.name, []).append(layer.ms or 0.0)
     return [
-        ProfiledLayer(name=layer.name, type=layer.type, precision=layer.precision, ms=ms, mmac=mmac)
-        for layer, ms, mmac in zip(runs[0], middle, mmacs, strict=True)
+        ProfiledLayer(
+            name=layer.name,
+            type=layer.type,
+            precision=layer.precision,
+            ms=statistics.median(times[layer.name]),
+            mmac=mmac,
+        )
+        for layer, mmac in zip(runs[0], mmacs, strict=True)
     ]

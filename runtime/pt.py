@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class TorchBackend:
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         try:
-            self.module: Any = torch.export.load(folder / PROGRAM).module().to(self.device)
+            self.module: Any = _module(torch.export.load(folder / PROGRAM)).to(self.device)
         except Exception as error:  # torch.export.load has no error class of its own
             raise ArtefactError(
                 f"torch {torch.__version__} cannot read {folder / PROGRAM} ({type(error).__name__}: {error}); make the "
@@ -152,6 +153,15 @@ class _TorchCompiled:
                 )
             )
         return found
+
+
+def _module(program: Any) -> Any:
+    """Return the program as a module, without the guards that newer torch adds.
+
+    They refuse sides that shrink to 1 inside, which run as well as any; and the engine has checked the shape.
+    """
+    optional = {"check_guards": False} if "check_guards" in inspect.signature(program.module).parameters else {}
+    return program.module(**optional)
 
 
 def _device(torch: Any, device: str) -> torch.device:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
-from postfilter.runtime import EngineManifest, sha256_of_file, write_manifest
+from postfilter.runtime import EngineManifest, sha256_of_file, with_bit_depth, write_manifest
 
 
 def build_graph(
@@ -68,10 +70,44 @@ def build_graph(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def save_program(graph: onnx.ModelProto, path: Path, *, channels: int, stride: int = 2) -> None:
+    """The same network as `build_graph` made, as a program of torch.export."""
+    import torch
+    import torch.nn.functional as F
+
+    from postfilter.models.sample_filter import SampleFilter
+
+    # Copied: the arrays of onnx are read-only, which torch warns of.
+    values = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.graph.initializer}
+
+    class Tiny(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for name in ("w0", "b0", "w1", "b1", "w2", "b2"):
+                self.register_parameter(name, torch.nn.Parameter(values[name], requires_grad=False))
+            self.slope = torch.nn.Parameter(values["slope"].reshape(1), requires_grad=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = F.prelu(F.conv2d(x, self.w0, self.b0, stride=stride, padding=2), self.slope)
+            x = F.prelu(F.conv2d(x, self.w1, self.b1, padding=1), self.slope)
+            return F.pixel_shuffle(F.conv2d(x, self.w2, self.b2, padding=1), stride)
+
+    sides = {axis: stride * torch.export.Dim(name, min=1, max=4096) for axis, name in ((2, "h"), (3, "w"))}
+    shape = {0: torch.export.Dim("n", min=1, max=4096), **sides}
+    program = torch.export.export(
+        SampleFilter(Tiny(), residual=True).eval(),
+        (torch.zeros(2, channels, 24 * stride, 40 * stride), torch.tensor(255.0)),
+        dynamic_shapes={"samples": shape, "peak": None},
+    )
+    torch.export.save(program, path)
+
+
 def write_engine(folder: Path, graph: onnx.ModelProto, **fields: Any) -> Path:
     """An engine folder around a graph, as export leaves it."""
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(graph, folder / "model.onnx")
+    if fields.get("backend") == "torch":
+        save_program(graph, folder / "model.pt2", channels=1 if fields["layout"] == "luma" else 3)
     files = {file.name: sha256_of_file(file) for file in sorted(folder.iterdir()) if file.name != "engine.json"}
     content: dict[str, Any] = {
         "model": "tiny",
@@ -93,11 +129,57 @@ def write_engine(folder: Path, graph: onnx.ModelProto, **fields: Any) -> Path:
 
 @pytest.fixture
 def make_engine(tmp_path: Path) -> Callable[..., Path]:
-    """`make_engine(name="e", channels=1, size=None, **manifest_fields)` -> engine folder."""
+    """`make_engine(name, channels=1, size=None, **manifest_fields)` -> engine folder."""
 
     def make(name: str = "engine", *, channels: int = 1, size: tuple[int, int] | None = None, **fields: Any) -> Path:
         graph = build_graph(channels=channels, size=size)
         layout = "luma" if channels == 1 else "rgb"
-        return write_engine(tmp_path / name, graph, layout=layout, size=size, **fields)
+        device = "CPU" if fields.get("backend", "openvino") == "openvino" else "cpu"
+        return write_engine(tmp_path / name, graph, **({"layout": layout, "size": size, "device": device} | fields))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def engines_of_each_backend(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Backend -> an engine folder, all of one luma network; made once, since torch.export takes seconds."""
+    folder = tmp_path_factory.mktemp("engines")
+    devices = {"openvino": "CPU", "onnxruntime": "cpu", "torch": "cpu"}
+    return {
+        backend: write_engine(folder / backend, build_graph(), layout="luma", backend=backend, device=device)
+        for backend, device in devices.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def reference() -> Callable[..., NDArray[Any]]:
+    """`reference(engine_folder, planes, bit_depth=8)`: ONNX's own interpreter, numpy below, on padded planes."""
+
+    def run(folder: Path, planes: NDArray[Any], *, bit_depth: int = 8, multiple: int = 2) -> NDArray[Any]:
+        height, width = planes.shape[2:]
+        padded = np.pad(planes, ((0, 0), (0, 0), (0, -height % multiple), (0, -width % multiple)), mode="edge")
+        graph = with_bit_depth(onnx.load(folder / "model.onnx"), bit_depth)
+        output: NDArray[Any] = ReferenceEvaluator(graph).run(None, {"samples": padded})[0]
+        return output[:, :, :height, :width]
+
+    return run
+
+
+@pytest.fixture
+def planes() -> Callable[..., NDArray[Any]]:
+    """`planes(width, height, bit_depth=8, …)`: seeded noise, samples of every value."""
+
+    def make(
+        width: int, height: int, *, bit_depth: int = 8, channels: int = 1, frames: int = 1, seed: int = 0
+    ) -> NDArray[Any]:
+        random = np.random.default_rng(seed)
+        kind = np.uint8 if bit_depth == 8 else np.uint16
+        return random.integers(0, 2**bit_depth, (frames, channels, height, width)).astype(kind)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_graph() -> Callable[..., onnx.ModelProto]:
+    """`tiny_graph(channels=1, …)`: the graph inside the engines that `make_engine` makes."""
+    return build_graph
