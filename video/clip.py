@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from postfilter.errors import OutputError
+from postfilter.runtime.memory import PeakMemory
 from postfilter.video.encoder import EncoderSettings
 from postfilter.video.pipeline import Pipeline
 from postfilter.video.planes import planes_for
@@ -51,7 +51,7 @@ class VideoResult:
     tflops: float | None
     """Achieved, counting a multiply-accumulate as two; None where the engine does not tell its cost."""
     peak_memory_mb: float
-    """Of this process so far, resident."""
+    """Resident memory of the whole process at its peak while the clip was filtered."""
     frames_flagged: int
     """Frames that came out black, flat or shifted in brightness; they are told of, not filtered again."""
     quality: VideoQuality | None
@@ -122,14 +122,15 @@ def filter_video(
             sink = FileSink(target, source=clip, settings=settings, warnings=warnings)
         cleanup.callback(sink.discard)
         pipeline = Pipeline(source=clip, planes=planes, engine=engine, sink=sink, reference=compared)
-        pipeline.run(on_progress)
+        with PeakMemory() as memory:
+            pipeline.run(on_progress)
         if sink.frames_written != pipeline.frames_in:
             raise OutputError(
                 f"{pipeline.frames_in} frames of {source} went in and {sink.frames_written} came out; nothing is "
                 "written, please report it"
             )
         quality = None if compared is None else compared.result()
-        result = _result(clip, target, engine, pipeline, quality, warnings)
+        result = _result(clip, target, engine, pipeline, memory, quality, warnings)
         sink.commit()
         return result
 
@@ -139,6 +140,7 @@ def _result(
     target: Path | None,
     engine: Engine,
     pipeline: Pipeline,
+    memory: PeakMemory,
     quality: VideoQuality | None,
     warnings: list[str],
 ) -> VideoResult:
@@ -164,21 +166,8 @@ def _result(
         stages_ms={name: 1000 * seconds / frames for name, seconds in pipeline.busy_seconds.items()},
         latency_ms={f"p{q}": float(np.percentile(pipeline.latencies, q)) * 1000 for q in (50, 95, 99)},
         tflops=None if kmac_per_px is None else 2e3 * kmac_per_px * info.width * info.height * fps / 1e12,
-        peak_memory_mb=_peak_memory_mb(),
+        peak_memory_mb=memory.idle_mb + memory.peak_mb,
         frames_flagged=pipeline.frames_flagged,
         quality=quality,
         warnings=[*clip.warnings, *warnings],
     )
-
-
-def _peak_memory_mb() -> float:
-    import psutil
-
-    memory = psutil.Process().memory_info()
-    peak = getattr(memory, "peak_wset", None)  # Windows
-    if peak is None:
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return float(peak) / 2**20
