@@ -30,7 +30,7 @@ class CodedClips:
 
     Args:
         codecs: drawn from evenly.
-        qp: lowest and highest QP, drawn from evenly, both included.
+        qp: lowest and highest QP, both included; high ones are drawn more often.
         repeats: how often each clip is coded, each time anew.
         seed: decides codecs and QPs.
         threads: clips coded at a time, each by one thread of its encoder.
@@ -64,7 +64,8 @@ class CodedClips:
     def _code(self, clip: Samples, index: int, repeat: int) -> Samples:
         rng = np.random.default_rng((self.seed, index, repeat))
         codec = self.codecs[int(rng.integers(len(self.codecs)))]
-        qp = int(rng.integers(self.qp[0], self.qp[1] + 1))
+        # The larger of two even draws: strong compression is where there is most to learn and to gain.
+        qp = int(rng.integers(self.qp[0], self.qp[1] + 1, size=2).max())
         return encode_decode(clip, codec=codec, qp=qp, threads=1).frames
 
 

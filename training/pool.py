@@ -60,7 +60,9 @@ class PatchPool:
         """Samples of one channel in all pictures."""
         return sum(picture.shape[1] * picture.shape[2] for picture in self.clean)
 
-    def draw(self, rng: np.random.Generator, *, batch_size: int, patch_size: int, augmentation: bool) -> Batch:
+    def draw(
+        self, rng: np.random.Generator, *, batch_size: int, patch_size: int, augmentation: bool, grid: int = 1
+    ) -> Batch:
         """Draw random patches, larger pictures more often in proportion to their area.
 
         Args:
@@ -68,6 +70,7 @@ class PatchPool:
             batch_size: patches to draw.
             patch_size: side of a patch, in samples.
             augmentation: flip and turn each patch at random, the same for both of a pair.
+            grid: patches begin at multiples of this, so that block edges stay where they are known to be.
         """
         channels = self.clean[0].shape[0]
         degraded = np.empty((batch_size, channels, patch_size, patch_size), np.uint8)
@@ -75,8 +78,8 @@ class PatchPool:
         pictures = rng.choice(len(self.clean), batch_size, p=self._shares)
         for index, picture in enumerate(pictures):
             height, width = self.clean[picture].shape[1:]
-            top = int(rng.integers(height - patch_size + 1))
-            left = int(rng.integers(width - patch_size + 1))
+            top = int(rng.integers((height - patch_size) // grid + 1)) * grid
+            left = int(rng.integers((width - patch_size) // grid + 1)) * grid
             window = (slice(None), slice(top, top + patch_size), slice(left, left + patch_size))
             turns, flip = (int(rng.integers(4)), bool(rng.integers(2))) if augmentation else (0, False)
             degraded[index] = _turned(self.degraded[picture][window], turns, flip)

@@ -27,15 +27,15 @@ class Recipe:
     image_scales: tuple[float, ...] = (1.0, 0.7)
     """Sizes at which stills are compressed; below 1 their own artefacts shrink and detail grows denser."""
     qp: tuple[int, int] = (27, 42)
-    """Lowest and highest constant quantization parameter for H.264 and HEVC, both included."""
+    """Lowest and highest constant quantization parameter for H.264 and HEVC, both included; high ones more often."""
     jpeg_first: float = 0.15
     """Share of a run on a video codec that is spent on JPEG pictures first. The errors of inter-coded frames are faint:
     the best filters remove a twentieth of them, too little for a random network to find a direction in."""
-    pans: int = 5
+    pans: int = 8
     """Short clips made of each still."""
     clip_scale: float = 0.5
     """Size at which clips are used; half hides most of the artefacts that they themselves came with."""
-    clip_repeats: int = 3
+    clip_repeats: int = 1
     """How often each stretch of a clip is coded, each time with another codec and QP."""
     patch_size: int = 48
     """Side of a square training patch, in samples."""
@@ -49,6 +49,8 @@ class Recipe:
     """Wall time to train for, pauses between resumed runs left out."""
     ema: float = 0.999
     """Decay a step of the running average of the weights, which is what is validated and saved."""
+    deblocking: float = 0.25
+    """Weight of the block edges that remain, on JPEG pictures; PSNR-B itself weighs them about 0.2."""
     augmentation: bool = True
     """Flips and quarter turns of the patches."""
     threads: int | None = None
@@ -71,9 +73,15 @@ class Recipe:
             raise InputError(f"JPEG quality must be 1 to 100, got {list(self.jpeg_quality)}")
         if not 0 <= self.qp[0] <= self.qp[1] <= 51:
             raise InputError(f"QP range must lie in 0 to 51 with the lower end first, got {self.qp}")
-        if self.patch_size < 16 or self.patch_size % 4:
-            raise InputError(f"patch size must be a multiple of 4 and at least 16, got {self.patch_size}")
-        if self.batch_size < 1 or self.lr <= 0 or (self.steps or 1) < 1 or (self.minutes or 1) <= 0:
+        if self.patch_size < 16 or self.patch_size % 8:
+            raise InputError(f"patch size must be a multiple of 8 and at least 16, got {self.patch_size}")
+        if (
+            self.batch_size < 1
+            or self.lr <= 0
+            or self.deblocking < 0
+            or (self.steps or 1) < 1
+            or (self.minutes or 1) <= 0
+        ):
             raise InputError("batch size, learning rate, steps and minutes must be positive")
 
     def for_epochs(self, epochs: float, *, samples: int) -> Recipe:

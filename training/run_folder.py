@@ -108,7 +108,7 @@ class RunFolder:
         above.plot(minutes, [row["gain_db"] for row in history])
         above.set_ylabel("validation ΔPSNR (dB)")
         below.plot(minutes, [row["loss"] for row in history])
-        below.set_ylabel("training loss (error over that of the degraded picture)")
+        below.set_ylabel("training loss (code values)")
         below.set_xlabel("minutes")
         for axis in (above, below):
             axis.grid(visible=True, alpha=0.3)

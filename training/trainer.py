@@ -1,4 +1,4 @@
-"""The training loop: a loss in ΔPSNR's own terms, Adam, warm-up and cosine, and an average of the weights."""
+"""The training loop: Adam, warm-up and cosine, and an average of the weights."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from postfilter import models
 from postfilter.models.weights import load_into, save_weights
+from postfilter.training.losses import BLOCK, excess_blocking, patch_error
 from postfilter.training.pool import Batch, Samples
 from postfilter.training.pools import TrainingData
 from postfilter.training.recipe import Recipe
@@ -27,7 +28,7 @@ CHECKPOINT_SECONDS = 120.0
 WARM_UP_SHARE = 0.02
 FINAL_LR_SHARE = 0.01
 # About the median of a run; it evens out the rare batch of hard patches, which can throw a run off for good.
-MAX_GRADIENT_NORM = 1.0
+MAX_GRADIENT_NORM = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +101,17 @@ def train(
             group["lr"] = recipe.lr * learning_rate_share(done)
         # The step's own generator: a resumed run draws the patches that an unbroken one would have drawn.
         rng = np.random.default_rng((recipe.seed, step))
-        source = data.first if data.first is not None and done < recipe.jpeg_first else data.pool
+        on_jpeg = recipe.degradation == "jpeg" or (data.first is not None and done < recipe.jpeg_first)
+        source = data.first if on_jpeg and data.first is not None else data.pool
         batch = source.draw(
-            rng, batch_size=recipe.batch_size, patch_size=recipe.patch_size, augmentation=recipe.augmentation
+            rng,
+            batch_size=recipe.batch_size,
+            patch_size=recipe.patch_size,
+            augmentation=recipe.augmentation,
+            grid=BLOCK if on_jpeg else 1,
         )
-        loss = _step(network, optimizer, batch, residual=residual)
+        deblocking = recipe.deblocking if on_jpeg else 0.0
+        loss = _step(network, optimizer, batch, residual=residual, deblocking=deblocking)
         step += 1
         _blend(average, network, min(recipe.ema, (1 + step) / (10 + step)))
         loss_sum, loss_count = loss_sum + loss, loss_count + 1
@@ -167,31 +174,18 @@ def _share_done(recipe: Recipe, step: int, seconds: float) -> float:
     return step / recipe.steps if recipe.steps is not None else seconds / (60 * (recipe.minutes or 1))
 
 
-def relative_error(output: Tensor, target: Tensor, picture_errors: Tensor) -> Tensor:
-    """Root mean squared error of each patch over that of the degraded picture which it comes from, averaged.
-
-    This is nearly the mean ΔPSNR itself: 1 for a network that changes nothing, 10^(-gain/20) for one that gains. Weak
-    and strong compression count alike, and the root keeps the few hardest patches from ruling the gradient. (L1 does
-    not do for video: most samples of an inter-coded frame are nearly right, and the median correction, which L1
-    learns, is none at all.)
-
-    Args:
-        output: float32 [N, C, H, W] in units of the full range (1.0 is 255).
-        target: the same.
-        picture_errors: float32 [N], in code values squared.
-    """
-    errors = (output - target).square().mean(dim=(1, 2, 3)) * 255**2
-    # A hundredth of the picture's error: the root's slope has no bound at zero.
-    return (errors / picture_errors + 0.01).sqrt().mean()
-
-
-def _step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, *, residual: bool) -> float:
+def _step(
+    network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, *, residual: bool, deblocking: float
+) -> float:
     device = next(network.parameters()).device
     degraded, clean = _unit(batch.degraded, device), _unit(batch.clean, device)
+    errors = torch.from_numpy(batch.errors).to(device)
     with _autocast(device):
         output = network(degraded)
-    target = clean - degraded if residual else clean
-    loss = relative_error(output.float(), target, torch.from_numpy(batch.errors).to(device))
+    filtered = output.float() + degraded if residual else output.float()
+    loss = patch_error(filtered, clean)
+    if deblocking:
+        loss = loss + deblocking * excess_blocking(filtered, clean, errors)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)

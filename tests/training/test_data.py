@@ -115,7 +115,7 @@ def test_a_video_run_starts_on_jpeg_pictures(folder):
         ({"minutes": 3.0}, "not both"),
         ({"jpeg_quality": (0,)}, "1 to 100"),
         ({"qp": (40, 30)}, "lower end first"),
-        ({"patch_size": 30}, "multiple of 4"),
+        ({"patch_size": 30}, "multiple of 8"),
         ({"lr": 0.0}, "positive"),
         ({"jpeg_first": 1.0}, "below 1"),
         ({"clip_scale": 0.0}, "scales"),
