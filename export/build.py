@@ -130,7 +130,13 @@ def build_engine(
             (staging / GRAPH).write_bytes(content)
             if backend == "torch":
                 step("making the program for PyTorch")
-                save_program(loaded, staging / PROGRAM, precision=precision, size=size)
+                save_program(
+                    loaded,
+                    staging / PROGRAM,
+                    precision=precision,
+                    device=device or DEFAULT_DEVICE[backend],
+                    size=size,
+                )
             files = {path.name: sha256_of_file(path) for path in sorted(staging.iterdir())}
         costs = cost(model, *(size or _COST_SIZE))
         manifest = EngineManifest(

@@ -12,16 +12,18 @@ if TYPE_CHECKING:
 __all__ = ["save_program"]
 
 
-def save_program(model: Model, path: Path, *, precision: str, size: tuple[int, int] | None = None) -> None:
+def save_program(model: Model, path: Path, *, precision: str, device: str, size: tuple[int, int] | None = None) -> None:
     """Write the program of a model: `models.sample_filter.SampleFilter`, with its weights.
 
     Its inputs are float32 code values [N, C, H, W] and the peak, a float32 scalar; its output is float32 code values of
-    the same shape. With `fp16` the network inside computes in half precision.
+    the same shape. With `fp16` the weights are half precision and on a GPU the network computes in it; on a CPU it
+    computes in float32, since torch's half convolutions are over ten times slower there.
 
     Args:
         model: network, weights and card.
         path: the file to write.
         precision: `fp32` or `fp16`.
+        device: torch's name of the device to compute on.
         size: (width, height), rounded up to the size multiple; N, H and W are open where None, N alone where given.
     """
     import torch
@@ -40,7 +42,10 @@ def save_program(model: Model, path: Path, *, precision: str, size: tuple[int, i
             y: torch.Tensor = self.network(x.half()).float()
             return y
 
-    network = model.network if precision == "fp32" else HalfNetwork(copy.deepcopy(model.network).half())
+    network = model.network
+    if precision == "fp16":
+        rounded = copy.deepcopy(model.network).half()
+        network = rounded.float() if device.lower() == "cpu" else HalfNetwork(rounded)
     multiple = model.card.size_multiple
     frames = torch.export.Dim("frames", min=1, max=2**16)
     shape: dict[int, object] = {0: frames}

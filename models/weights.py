@@ -73,7 +73,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         )
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise WeightsError(
-            f"{path} is not a readable weights file ({error}); expected safetensors or a state dict of torch.save"
+            f"{path} is damaged or no weights file; expected safetensors, or a state dict of torch.save (tensors alone)"
         ) from error
     for key in ("state_dict", "model", "params"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):

@@ -29,6 +29,9 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _MULTIPLY = ("Conv", "Gemm", "MatMul")
 
+_UPCAST = "InsertedPrecisionFreeCast_"
+"""Stands before the name of a fp16 node that runs in fp32, for want of a kernel."""
+
 
 class OnnxRuntimeBackend:
     """Reads `model.onnx` into one session, which takes every shape that the graph takes."""
@@ -141,7 +144,7 @@ class _OnnxRuntimeCompiled:
     def layers(self) -> list[Layer]:
         found = []
         for event in self._backend.profile(self._shape):
-            name = event["name"].removesuffix("_kernel_time")
+            name = event["name"].removesuffix("_kernel_time").removeprefix(_UPCAST)
             kind = event["args"]["op_name"]
             found.append(
                 Layer(
@@ -165,7 +168,7 @@ def _provider(onnxruntime: Any, device: str) -> tuple[str, dict[str, str]]:
 
 
 def _precision(kind: str, inputs: list[dict[str, list[int]]]) -> str:
-    told = next(iter(inputs[0]), "unknown") if inputs else "unknown"
+    told = next((name for each in inputs for name in each if name != "bool"), "unknown")
     if told in ("int8", "uint8") and any(word in kind for word in _MULTIPLY):
         return "int8"
     return _PRECISIONS.get(told, told)
