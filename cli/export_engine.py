@@ -52,10 +52,33 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="leave the graph as PyTorch exports it: slower, for comparisons",
     )
+    _add_plan_options(parser)
+
+
+def _add_plan_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("TensorRT alone")
+    group.add_argument(
+        "--hardware-compatible",
+        choices=("same_compute_capability", "ampere_plus"),
+        default="none",
+        help="which other GPUs shall run the engine; slower (default: only the model of GPU that builds it)",
+    )
+    group.add_argument(
+        "--version-compatible",
+        action="store_true",
+        help="let newer TensorRT versions of the same major run the engine; larger and perhaps slower",
+    )
+    group.add_argument(
+        "--workspace-mb",
+        type=int,
+        metavar="N",
+        help="scratch memory that a layer may ask for (default: what the GPU has)",
+    )
+    group.add_argument("--effort", type=int, default=3, metavar="0..5", help="how much the builder tries (default: 3)")
 
 
 def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
-    from postfilter.export import build_engine
+    from postfilter.export import PlanOptions, build_engine
 
     precision = arguments.precision or DEFAULT_PRECISION
     backend = arguments.backend or DEFAULT_BACKEND
@@ -70,6 +93,12 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
         output=arguments.output or Path("engines") / name,
         rewrite=arguments.rewrite,
         verify_with=arguments.verify_with,
+        plan_options=PlanOptions(
+            workspace_mb=arguments.workspace_mb,
+            effort=arguments.effort,
+            compatibility=arguments.hardware_compatible,
+            version_compatible=arguments.version_compatible,
+        ),
         on_step=reporter.note,
     )
     return {

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from postfilter.export.costs import Cost, cost, slides_rows
     from postfilter.export.graph import to_graph
     from postfilter.export.key import build_key
+    from postfilter.export.plan_options import PlanOptions
     from postfilter.export.resolve import cached_engine, engine_from
     from postfilter.export.rewriting import rewrite
     from postfilter.export.verify import Verification, verify_engine
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BuildResult",
     "Cost",
+    "PlanOptions",
     "Verification",
     "build_engine",
     "build_key",
@@ -32,6 +34,7 @@ __all__ = [
 _HOME = {
     "BuildResult": "build",
     "Cost": "costs",
+    "PlanOptions": "plan_options",
     "Verification": "verify",
     "build_engine": "build",
     "build_key": "key",

@@ -19,7 +19,10 @@ from postfilter.export.folder import check_replaceable, staging_folder
 from postfilter.export.graph import BIT_DEPTH, graph_bytes, to_graph
 from postfilter.export.key import build_key
 from postfilter.export.pictures import drawn_frames, read_frames
+from postfilter.export.plan import build_plan, open_workshop
+from postfilter.export.plan_options import PlanOptions, frame_range
 from postfilter.export.program import save_program
+from postfilter.export.resolve import cache_folder
 from postfilter.export.rewriting import rewrite as rewritten
 from postfilter.export.verify import GATES_DB, Verification, check_gate, verify_engine
 from postfilter.quantize import to_fp16
@@ -27,6 +30,7 @@ from postfilter.runtime import BACKENDS, EngineManifest, Execution, load_engine,
 from postfilter.runtime.bit_depth import sample_type
 from postfilter.runtime.manifest import GRAPH, sha256_of_file
 from postfilter.runtime.pt import PROGRAM
+from postfilter.runtime.trt import PLAN
 
 if TYPE_CHECKING:
     from postfilter.models import Model
@@ -36,8 +40,8 @@ __all__ = ["DEFAULT_DEVICE", "PRECISIONS", "BuildResult", "Precision", "build_en
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 
-DEFAULT_DEVICE = {"openvino": "CPU", "onnxruntime": "cpu", "torch": "cpu"}
-"""The device that every machine has, in each backend's own words."""
+DEFAULT_DEVICE = {"openvino": "CPU", "onnxruntime": "cpu", "torch": "cpu", "tensorrt": "cuda:0"}
+"""The device that every machine has, in each backend's own words; TensorRT's is the first GPU."""
 
 _COST_SIZE = (1920, 1080)
 """The size that costs are told for where the engine takes any."""
@@ -71,6 +75,7 @@ def build_engine(
     threads: int | None = None,
     rewrite: bool = True,
     verify_with: Path | None = None,
+    plan_options: PlanOptions | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> BuildResult:
     """Build an engine from a model, verify it against the model, and write it to a folder.
@@ -91,10 +96,12 @@ def build_engine(
         threads: CPU threads for the verification; every core where None.
         rewrite: apply the exact rewrites; False leaves the graph as PyTorch exports it, for comparisons.
         verify_with: a clip or picture to verify on; pictures drawn and coded on the spot where None.
+        plan_options: how TensorRT builds its plan; other backends have no use for them.
         on_step: told in a few words what begins.
 
     Raises:
         UnknownNameError: no such model, precision, backend or device.
+        DeviceError: a TensorRT engine is built on a GPU, and this machine has none.
         WeightsError: the weights are absent, damaged, of another network, or too large for fp16.
         OutputError: the folder holds something else, or cannot be written.
         InputError: `verify_with` cannot be decoded.
@@ -109,6 +116,7 @@ def build_engine(
     if backend not in BACKENDS:
         raise UnknownNameError("backend", backend, tuple(BACKENDS))
     check_replaceable(output)
+    workshop = open_workshop(device or DEFAULT_DEVICE[backend]) if backend == "tensorrt" else None
     frames = read_frames(verify_with, card.layout, size=size) if verify_with else drawn_frames(card.layout, size=size)
 
     step(f"reading the weights of {model}")
@@ -124,6 +132,7 @@ def build_engine(
         if precision == "fp16":
             graph = to_fp16(graph)
     content = graph_bytes(graph)
+    built_for: dict[str, Any] = {}
 
     with staging_folder(output) as staging:
         with _writing(output):
@@ -137,6 +146,13 @@ def build_engine(
                     device=device or DEFAULT_DEVICE[backend],
                     size=size,
                 )
+            if workshop is not None:
+                step("building the TensorRT plan, which takes minutes")
+                options = plan_options or PlanOptions()
+                sizes = frame_range(channels=card.channels, multiple=card.size_multiple, size=size, options=options)
+                plan = build_plan(workshop, content, sizes, options=options, timings=cache_folder().parent / "timings")
+                (staging / PLAN).write_bytes(plan.content)
+                built_for = plan.built_for
             files = {path.name: sha256_of_file(path) for path in sorted(staging.iterdir())}
         costs = cost(model, *(size or _COST_SIZE))
         manifest = EngineManifest(
@@ -155,6 +171,7 @@ def build_engine(
             graph_sha256=hashlib.sha256(content).hexdigest(),
             files=files,
             cost=costs.as_json(),
+            built_for=built_for,
         )
         step(f"verifying on {backend}")
         source = verify_with.name if verify_with else "drawn"
@@ -195,6 +212,7 @@ def _verified(
             device=execution.device,
             precision=manifest.precision,
             size=manifest.size,
+            options=manifest.built_for,
         ),
     )
     return complete, verification

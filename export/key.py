@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["build_key", "installed_version", "processor", "request_key", "sources_sha256"]
+from postfilter.runtime.cuda_probe import probe_cuda
+from postfilter.runtime.trt_library import DISTRIBUTIONS as TENSORRT
+from postfilter.runtime.trt_target import machine_facts
 
-_DISTRIBUTIONS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
+__all__ = ["build_key", "gpu_facts", "installed_version", "processor", "request_key", "sources_sha256"]
+
+_DISTRIBUTIONS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "tensorrt": TENSORRT}
 """Where a backend's package is called otherwise than the backend."""
 
 
@@ -76,6 +80,7 @@ def request_key(
             "device": device,
             # A CPU decides whether half precision runs as fp16, bf16 or fp32; a home folder may serve several machines.
             "processor": processor(),
+            "gpu": gpu_facts(backend, device),
             "size": size,
         }
     )
@@ -114,6 +119,16 @@ def processor() -> str:
     # On x86 the flags tell what a name such as "AMD EPYC" of a virtual machine does not.
     told = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "flags", "Features"))]
     return "; ".join(dict.fromkeys(told)) or platform.machine()
+
+
+def gpu_facts(backend: str, device: str) -> dict[str, str]:
+    """Return what a compiled engine is bound to beside its backend's version; nothing where it is bound to nothing.
+
+    A TensorRT plan is: to the GPU, the driver and the system. Nothing is returned where that GPU is not here either.
+    """
+    if backend != "tensorrt":
+        return {}
+    return next((machine_facts(each) for each in probe_cuda().devices if f"cuda:{each.index}" == device.lower()), {})
 
 
 def _sha256(content: Mapping[str, Any]) -> str:

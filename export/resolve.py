@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from postfilter import models
 from postfilter.errors import ArtefactError, InputError, UnknownNameError
-from postfilter.export.key import build_key, installed_version, request_key
+from postfilter.export.key import build_key, gpu_facts, installed_version, request_key
 from postfilter.runtime import BACKENDS, load_engine, read_manifest
 from postfilter.runtime.manifest import MANIFEST
 
@@ -164,4 +164,6 @@ def _key_of(manifest: EngineManifest) -> str:
         device=manifest.device,
         precision=manifest.precision,
         size=manifest.size,
+        # What was built for another GPU or driver gets another key by this, and so is built again.
+        options=manifest.built_for | gpu_facts(manifest.backend, manifest.device),
     )

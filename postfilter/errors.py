@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "ArtefactError",
+    "DeviceError",
     "InputError",
     "MissingDependencyError",
     "OutputError",
@@ -50,11 +51,22 @@ class VerificationError(PostfilterError, RuntimeError):
     """An engine whose output is not that of the model it was made from."""
 
 
-class MissingDependencyError(PostfilterError, ImportError):
-    """An optional package that is not installed, or is installed but broken."""
+class DeviceError(PostfilterError, RuntimeError):
+    """A device that this machine does not have, or that fails."""
 
-    def __init__(self, package: str, purpose: str, extra: str, cause: ImportError) -> None:
+
+class MissingDependencyError(PostfilterError, ImportError):
+    """An optional package that is not installed, or is installed but broken.
+
+    Args:
+        package: the name it is imported by.
+        purpose: what needs it, as the subject of a sentence.
+        extra: the extra of postfilter that installs it.
+        cause: what the import raised.
+        remedy: what to try, where another installation of the extra does not help.
+    """
+
+    def __init__(self, package: str, purpose: str, extra: str, cause: ImportError, *, remedy: str = "") -> None:
         state = "not installed" if isinstance(cause, ModuleNotFoundError) and cause.name == package else "broken"
-        super().__init__(
-            f"{purpose} needs {package}, which is {state} ({cause}); try: pip install 'postfilter[{extra}]'"
-        )
+        advice = remedy or f"try: pip install 'postfilter[{extra}]'"
+        super().__init__(f"{purpose} needs {package}, which is {state} ({cause}); {advice}")

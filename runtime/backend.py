@@ -35,6 +35,7 @@ BACKENDS: dict[str, str] = {
     "openvino": "postfilter.runtime.ov:OpenVINOBackend",
     "onnxruntime": "postfilter.runtime.ort:OnnxRuntimeBackend",
     "torch": "postfilter.runtime.pt:TorchBackend",
+    "tensorrt": "postfilter.runtime.trt:TensorRTBackend",
 }
 """Name -> `module:Class`; the class is a `Backend`. A new backend is one file and one line here."""
 
@@ -56,6 +57,8 @@ class Options:
     """Frames that `stream` keeps in flight; None leaves it to the backend."""
     layer_times: bool = False
     """Keep the time of each layer, which costs a little speed; needed by `Compiled.layers`."""
+    cuda_graphs: bool = True
+    """Replay recorded CUDA graphs where a backend can record them (TensorRT)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,7 @@ class Backend(Protocol):
         Raises:
             MissingDependencyError: the backend's package is not installed, or broken.
             ArtefactError: the files cannot be read, or not run on this device.
+            DeviceError: it needs a GPU, and this machine has none.
             UnknownNameError: no such device here.
         """
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["bandwidth_gbs", "compute_tflops", "stack_of_convolutions"]
 
+_log = logging.getLogger(__name__)
+
 _CHANNELS = 256
 _SIDE = 64
 _DEPTH = 4
@@ -33,7 +36,8 @@ def compute_tflops(manifest: EngineManifest, *, device: str, threads: int | None
     """Measure the arithmetic rate of an engine's backend at its precision, in TFLOP/s (1 MAC = 2 FLOP).
 
     The work is a stack of 3x3 convolutions of 256 channels on 64x64 samples, which live in the caches; the best of as
-    many runs as fit into `seconds` counts, at least three. PyTorch gets a matrix product of 2048 instead.
+    many runs as fit into `seconds` counts, at least three. PyTorch gets a matrix product of 2048 instead, and stands in
+    for TensorRT, whose plans take minutes to build; 0 where it is not there to do so.
 
     Args:
         manifest: of the engine; says backend and precision.
@@ -41,7 +45,10 @@ def compute_tflops(manifest: EngineManifest, *, device: str, threads: int | None
         threads: CPU threads; every core where None.
         seconds: how long to measure.
     """
-    if manifest.backend == "torch":
+    if manifest.backend == "tensorrt" and not _torch_has_cuda():
+        _log.warning("the limit of the GPU is not measured: that needs torch with CUDA, which is not installed")
+        return 0.0
+    if manifest.backend in ("torch", "tensorrt"):
         return _torch_tflops(device=device, precision=manifest.precision_run or manifest.precision, seconds=seconds)
     shape = (1, 1, _SIDE, _SIDE)
     graph = stack_of_convolutions(half=manifest.precision == "fp16" and manifest.backend != "openvino")
@@ -96,6 +103,14 @@ def stack_of_convolutions(*, half: bool) -> onnx.ModelProto:
     ]
     graph = helper.make_graph(nodes, "ceiling", values[:1], values[1:], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _torch_has_cuda() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
 
 
 def _torch_tflops(*, device: str, precision: str, seconds: float) -> float:

@@ -36,6 +36,7 @@ def load_engine(
     threads: int | None = None,
     requests: int | None = None,
     layer_times: bool = False,
+    cuda_graphs: bool = True,
 ) -> Engine:
     """Load an engine that `export-engine` made, after verifying its files.
 
@@ -47,10 +48,13 @@ def load_engine(
         threads: CPU threads; every core where None. With torch this holds for the whole process.
         requests: frames that `stream` keeps in flight; the backend's choice where None.
         layer_times: keep the time of each layer, for `Engine.layers`; costs a little speed.
+        cuda_graphs: replay recorded CUDA graphs where the backend can record them (TensorRT); False makes every call
+            by itself, to find out whether they are to blame.
 
     Raises:
         ArtefactError: no engine there, a damaged one, or one that cannot run here.
         MissingDependencyError: its backend is not installed, or broken.
+        DeviceError: it needs a GPU, and this machine has none.
         InputError: a bit depth outside 8 to 16, or fewer than one thread or request.
         UnknownNameError: no such device here.
     """
@@ -66,6 +70,7 @@ def load_engine(
         threads=threads,
         requests=requests,
         layer_times=layer_times,
+        cuda_graphs=cuda_graphs,
     )
     sample_type(options.bit_depth)
     try:

@@ -65,6 +65,9 @@ class EngineManifest:
     """Over all that decides what is built; an engine in a cache is reused when it agrees."""
     cost: dict[str, Any] = field(default_factory=dict)
     """params, kmac_per_px (true multiply-accumulates, in thousands, per sample of the full-resolution plane), …"""
+    built_for: dict[str, Any] = field(default_factory=dict)
+    """What a compiled file is bound to and the options it was built with (TensorRT: `runtime.trt_target.Target`,
+    compatibility, profile); empty where the graph itself is run."""
     verification: dict[str, Any] = field(default_factory=dict)
     """psnr_db against the PyTorch reference, max_abs_diff in code values, frames used."""
 
@@ -192,7 +195,7 @@ def _complaints(content: dict[str, Any]) -> list[str]:
     size = content.get("size")
     if size is not None and not (isinstance(size, list) and len(size) == 2 and all(map(positive, size))):
         found.append(f"size {size!r} is not [width, height]")
-    for key in ("files", "cost"):
+    for key in ("files", "cost", "built_for"):
         if not isinstance(content.get(key, {}), dict):
             found.append(f"{key} {content[key]!r} is no object")
     return found

@@ -1,0 +1,89 @@
+"""Which CUDA devices this machine has, found out without loading anything into this process.
+
+A library that is asked for a device too early or on a machine without one may end the process: TensorRT does so when it
+deserializes. So the driver is asked first, and by another process.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from postfilter.errors import DeviceError, UnknownNameError
+from postfilter.runtime import cuda_query
+
+__all__ = ["CudaDevice", "CudaProbe", "probe_cuda", "require_device"]
+
+_SECONDS = 120
+"""A driver that was not in use may take long to wake several GPUs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CudaDevice:
+    """One GPU as the driver tells of it."""
+
+    index: int
+    name: str
+    compute_capability: str
+    """Major and minor number, for instance `8.7`."""
+    memory_mb: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CudaProbe:
+    """What the driver told."""
+
+    devices: tuple[CudaDevice, ...] = ()
+    driver: str = ""
+    """The driver's version; empty where the system does not tell (Jetson)."""
+    cuda: str = ""
+    """The newest CUDA that the driver serves, for instance `12.6`."""
+    problem: str = ""
+    """Why there is no device; empty where there is one."""
+
+
+@functools.lru_cache(maxsize=1)
+def probe_cuda() -> CudaProbe:
+    """Ask the NVIDIA driver for its devices, once a process. Never raises: what went wrong is the probe's `problem`."""
+    command = [sys.executable, "-I", cuda_query.__file__]
+    told: dict[str, Any]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        told = json.loads(done.stdout) if done.returncode == 0 else {"problem": _how_it_ended(done)}
+    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+        told = {"problem": f"the NVIDIA driver could not be asked: {error}"}
+    told["devices"] = tuple(CudaDevice(**each) for each in told.get("devices", ()))
+    return CudaProbe(**told)
+
+
+def require_device(device: str, *, purpose: str, remedy: str) -> CudaDevice:
+    """Return the GPU called `device`.
+
+    Args:
+        device: `cuda`, which is the first, or `cuda:N`.
+        purpose: what needs it, as the subject of a sentence.
+        remedy: what to do where this machine has no GPU at all.
+
+    Raises:
+        DeviceError: there is no GPU here that CUDA can use.
+        UnknownNameError: there are GPUs, but none of this name.
+    """
+    probe = probe_cuda()
+    if not probe.devices:
+        raise DeviceError(f"{purpose} needs an NVIDIA GPU, and this machine has none ({probe.problem}); {remedy}")
+    known = {f"cuda:{each.index}": each for each in probe.devices}
+    name = device.lower()
+    name = "cuda:0" if name == "cuda" else name
+    if name not in known:
+        raise UnknownNameError("CUDA device on this machine", device, tuple(known))
+    return known[name]
+
+
+def _how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
+    how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
+    last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+    return f"asking the NVIDIA driver ended with {how}: {last[0]}"
