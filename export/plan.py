@@ -120,8 +120,8 @@ def _parsed(library: Library, builder: BuilderApi, graph: bytes) -> INetworkDefi
     tensors += [network.get_output(index) for index in range(network.num_outputs)]
     if len(tensors) != 2 or any(each.dtype != library.DataType.UINT8 for each in tensors):
         raise ArtefactError(
-            f"the graph has {', '.join(f'{each.name} ({each.dtype})' for each in tensors)}; a plan is made of one "
-            "uint8 input and one uint8 output"
+            f"the graph has {', '.join(f'{each.name} ({each.dtype})' for each in tensors) or 'no tensors'}; a plan is "
+            "made of one uint8 input and one uint8 output"
         )
     return network
 
@@ -138,7 +138,8 @@ def _configuration(
         config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, options.workspace_mb * 2**20)
     if options.version_compatible:
         config.set_flag(library.BuilderFlag.VERSION_COMPATIBLE)
-    config.hardware_compatibility_level = _level(library, options)
+    if options.compatibility != "none":
+        config.hardware_compatibility_level = _level(library, options)
     profile = builder.create_optimization_profile()
     profile.set_shape(network.get_input(0).name, frames.smallest, frames.usual, frames.largest)
     if config.add_optimization_profile(profile) < 0:

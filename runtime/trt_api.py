@@ -121,7 +121,6 @@ class ExecutionContextAllocationStrategyApi(Protocol):
 
 
 class HardwareCompatibilityLevelApi(Protocol):
-    NONE: Member
     AMPERE_PLUS: Member
 
 
