@@ -33,13 +33,13 @@ def compute_tflops(manifest: EngineManifest, *, device: str, threads: int | None
     """Measure the arithmetic rate of an engine's backend at its precision, in TFLOP/s (1 MAC = 2 FLOP).
 
     The work is a stack of 3x3 convolutions of 256 channels on 64x64 samples, which live in the caches; the best of as
-    many runs as fit into `seconds` counts, at least three. PyTorch gets a matrix product of 2048 instead.
+    many runs as fit into `seconds` counts. PyTorch gets a product of square matrices instead.
 
     Args:
         manifest: of the engine; says backend and precision.
         device: the backend's name of the device.
         threads: CPU threads; every core where None.
-        seconds: how long to measure.
+        seconds: how long to measure; one run is made in any case.
     """
     if manifest.backend == "torch":
         return _torch_tflops(device=device, precision=manifest.precision_run or manifest.precision, seconds=seconds)
@@ -101,24 +101,29 @@ def stack_of_convolutions(*, half: bool) -> onnx.ModelProto:
 def _torch_tflops(*, device: str, precision: str, seconds: float) -> float:
     import torch
 
-    side = 2048
     kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
-    left = torch.ones(side, side, dtype=kind, device=device.lower())
 
-    def multiply() -> None:
-        product = left @ left
-        if product.is_cuda:
-            torch.cuda.synchronize()
+    def rate(side: int, seconds: float) -> float:
+        left = torch.ones(side, side, dtype=kind, device=device.lower())
+
+        def multiply() -> None:
+            product = left @ left
+            if product.is_cuda:
+                torch.cuda.synchronize()
+
+        return float(2 * side**3 / _best_seconds(multiply, seconds))
 
     with torch.inference_mode():
-        return float(2 * side**3 / _best_seconds(multiply, seconds) / 1e12)
+        # A CPU without fp16 arithmetic is a thousand times slower at it than in float32: no large product then.
+        slow = rate(256, 0.0) < 5e9
+        return rate(256 if slow else 2048, seconds) / 1e12
 
 
 def _best_seconds(work: Callable[[], object], seconds: float) -> float:
     """Return the shortest time of `work`, run again and again for `seconds`; the first run does not count."""
     work()
     best, begin, runs = float("inf"), time.perf_counter(), 0
-    while runs < 3 or time.perf_counter() - begin < seconds:
+    while runs < 1 or time.perf_counter() - begin < seconds:
         start = time.perf_counter()
         work()
         best, runs = min(best, time.perf_counter() - start), runs + 1

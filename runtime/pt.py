@@ -36,6 +36,7 @@ _NO_WORK = {
     "aten::resolve_conj",
     "aten::resolve_neg",
 }
+"""Operators that move and compute nothing."""
 
 
 class TorchBackend:
@@ -116,24 +117,26 @@ class _TorchCompiled:
     def __init__(self, backend: TorchBackend, shape: Shape) -> None:
         self._backend = backend
         self._shape = shape
+        self._ran = False
 
     def prepare(self, *, stream: bool) -> None:
         """Run once: torch chooses and caches its kernels on the first frame of a shape."""
         self.infer(np.zeros(self._shape, dtype=self._backend.dtype))
 
     def infer(self, samples: Samples) -> Samples:
+        self._ran = True
         return self._backend.run(samples)
 
     def start(self, samples: Samples) -> FutureSamples:
         return self._backend.start(samples)
 
     def layers(self) -> list[Layer]:
-        """The operators that the program calls, in order, from torch's profiler on a second run."""
+        """The operators that the program calls, in order, from torch's profiler; the first run of a shape is left out."""
         from torch.profiler import ProfilerActivity, profile
 
-        self.prepare(stream=False)
-        activities = [ProfilerActivity.CPU]
-        with profile(activities=activities, record_shapes=True, with_flops=True) as profiler:
+        if not self._ran:
+            self.prepare(stream=False)
+        with profile(activities=[ProfilerActivity.CPU], record_shapes=True, with_flops=True) as profiler:
             self.prepare(stream=False)
         precision = self._backend.precision()
         found: list[Layer] = []
