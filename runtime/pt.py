@@ -131,7 +131,7 @@ class _TorchCompiled:
         return self._backend.start(samples)
 
     def layers(self) -> list[Layer]:
-        """The operators that the program calls, in order, from torch's profiler; the first run of a shape is left out."""
+        """The operators that the program calls, in order, from torch's profiler; a shape's first run is left out."""
         from torch.profiler import ProfilerActivity, profile
 
         if not self._ran:
