@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import tempfile
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ import numpy as np
 from postfilter.runtime.backend import Options, backend_class, usable_cores
 from postfilter.runtime.macs import node_macs
 from postfilter.runtime.manifest import GRAPH, EngineManifest
+from postfilter.runtime.measure import best_seconds
 
 if TYPE_CHECKING:
     import onnx
@@ -42,7 +41,9 @@ def compute_tflops(manifest: EngineManifest, *, device: str, threads: int | None
         seconds: how long to measure; one run is made in any case.
     """
     if manifest.backend == "torch":
-        return _torch_tflops(device=device, precision=manifest.precision_run or manifest.precision, seconds=seconds)
+        from postfilter.runtime.pt import product_tflops
+
+        return product_tflops(device=device, precision=manifest.precision_run or manifest.precision, seconds=seconds)
     shape = (1, 1, _SIDE, _SIDE)
     graph = stack_of_convolutions(half=manifest.precision == "fp16" and manifest.backend != "openvino")
     macs = sum(node_macs(graph, shape).values())
@@ -52,7 +53,7 @@ def compute_tflops(manifest: EngineManifest, *, device: str, threads: int | None
         backend = backend_class(manifest.backend)(Path(folder), dataclasses.replace(manifest, bit_depth=8), options)
         compiled = backend.compile(shape)
         samples = np.full(shape, 128, dtype=np.uint8)
-        best = _best_seconds(lambda: compiled.infer(samples), seconds)
+        best = best_seconds(lambda: compiled.infer(samples), seconds)
         backend.close()
     return 2 * macs / best / 1e12
 
@@ -66,7 +67,7 @@ def bandwidth_gbs(*, threads: int | None = None, seconds: float = 0.5) -> float:
     # Ones and zeros, not empty: pages that were never written share one page of memory.
     pairs = [(np.zeros(_COPY_BYTES, dtype=np.uint8), np.ones(_COPY_BYTES, dtype=np.uint8)) for _ in range(cores)]
     with ThreadPoolExecutor(cores) as pool:
-        best = _best_seconds(lambda: list(pool.map(lambda pair: np.copyto(*pair), pairs)), seconds)
+        best = best_seconds(lambda: list(pool.map(lambda pair: np.copyto(*pair), pairs)), seconds)
     return 2 * _COPY_BYTES * cores / best / 1e9
 
 
@@ -96,35 +97,3 @@ def stack_of_convolutions(*, half: bool) -> onnx.ModelProto:
     ]
     graph = helper.make_graph(nodes, "ceiling", values[:1], values[1:], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def _torch_tflops(*, device: str, precision: str, seconds: float) -> float:
-    import torch
-
-    kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
-
-    def rate(side: int, seconds: float) -> float:
-        left = torch.ones(side, side, dtype=kind, device=device.lower())
-
-        def multiply() -> None:
-            product = left @ left
-            if product.is_cuda:
-                torch.cuda.synchronize()
-
-        return float(2 * side**3 / _best_seconds(multiply, seconds))
-
-    with torch.inference_mode():
-        # A CPU without fp16 arithmetic is a thousand times slower at it than in float32: no large product then.
-        slow = rate(256, 0.0) < 5e9
-        return rate(256 if slow else 2048, seconds) / 1e12
-
-
-def _best_seconds(work: Callable[[], object], seconds: float) -> float:
-    """Return the shortest time of `work`, run again and again for `seconds`; the first run does not count."""
-    work()
-    best, begin, runs = float("inf"), time.perf_counter(), 0
-    while runs < 1 or time.perf_counter() - begin < seconds:
-        start = time.perf_counter()
-        work()
-        best, runs = min(best, time.perf_counter() - start), runs + 1
-    return best
