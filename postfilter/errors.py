@@ -51,10 +51,18 @@ class VerificationError(PostfilterError, RuntimeError):
 
 
 class MissingDependencyError(PostfilterError, ImportError):
-    """An optional package that is not installed, or is installed but broken."""
+    """A package that is not installed, or is installed but broken.
 
-    def __init__(self, package: str, purpose: str, extra: str, cause: ImportError) -> None:
-        state = "not installed" if isinstance(cause, ModuleNotFoundError) and cause.name == package else "broken"
-        super().__init__(
-            f"{purpose} needs {package}, which is {state} ({cause}); try: pip install 'postfilter[{extra}]'"
-        )
+    Args:
+        package: its import name.
+        purpose: what needs it.
+        extra: the extra of postfilter that brings it; None for what every install has.
+        cause: what importing it raised.
+    """
+
+    def __init__(self, package: str, purpose: str, extra: str | None, cause: ImportError) -> None:
+        absent = isinstance(cause, ModuleNotFoundError) and cause.name == package
+        state = "not installed" if absent else "installed but broken"
+        wanted = f"postfilter[{extra}]" if extra else "postfilter"
+        again = "" if absent else " --force-reinstall"
+        super().__init__(f"{purpose} needs {package}, which is {state} ({cause}); try: pip install{again} '{wanted}'")
