@@ -25,6 +25,7 @@ _RECIPE_OPTIONS = (
     "batch_size",
     "lr",
     "augmentation",
+    "balance",
     "threads",
     "seed",
 )
@@ -84,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="flips and quarter turns (default: on)",
     )
     how.add_argument("--seed", type=int, help="of everything random (default: 0)")
+    how.add_argument("--balance", type=float, metavar="B", help="0: strong compression weighs most, 1: all alike (0.5)")
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
     how.add_argument("--weights", type=Path, metavar="FILE", help="start from these instead of random weights")
     parser.add_argument("--output", type=Path, metavar="DIR", help="the run folder (default: runs/MODEL)")

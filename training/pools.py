@@ -110,7 +110,7 @@ def _video_data(
         for path in (clip_files(clips) if clips else ())
         for segment in segments_of(path, scale=recipe.clip_scale)
     ]
-    pans = pans_of(trained_on, seed=recipe.seed + 2, repeats=recipe.pans)
+    pans = pans_of(trained_on, seed=recipe.seed + 2, repeats=recipe.pans, scales=recipe.pan_scales)
     pools = []
     for moving, repeats, seed in ((segments, recipe.clip_repeats, recipe.seed + 1), (pans, 1, recipe.seed)):
         if moving:

@@ -111,7 +111,7 @@ def train(
             grid=BLOCK if on_jpeg else 1,
         )
         deblocking = recipe.deblocking if on_jpeg else 0.0
-        loss = _step(network, optimizer, batch, residual=residual, deblocking=deblocking)
+        loss = _step(network, optimizer, batch, residual=residual, balance=recipe.balance, deblocking=deblocking)
         step += 1
         _blend(average, network, min(recipe.ema, (1 + step) / (10 + step)))
         loss_sum, loss_count = loss_sum + loss, loss_count + 1
@@ -175,7 +175,13 @@ def _share_done(recipe: Recipe, step: int, seconds: float) -> float:
 
 
 def _step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, *, residual: bool, deblocking: float
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    *,
+    residual: bool,
+    balance: float,
+    deblocking: float,
 ) -> float:
     device = next(network.parameters()).device
     degraded, clean = _unit(batch.degraded, device), _unit(batch.clean, device)
@@ -183,7 +189,7 @@ def _step(
     with _autocast(device):
         output = network(degraded)
     filtered = output.float() + degraded if residual else output.float()
-    loss = patch_error(filtered, clean)
+    loss = patch_error(filtered, clean, errors, balance=balance)
     if deblocking:
         loss = loss + deblocking * excess_blocking(filtered, clean, errors)
     optimizer.zero_grad(set_to_none=True)
