@@ -1,8 +1,9 @@
 """The errors that a user can cause, and so can mend.
 
 Every message says three things: what was got, what is allowed, and what to try. The commands print these without a
-traceback and exit with status 1; any other exception is a bug of ours and keeps its traceback. Each class also derives
-from the builtin that fits, so `except ValueError` works without knowing postfilter.
+traceback and exit with status 1, as they do the system's refusal of a path; any other exception is a bug of ours and
+keeps its traceback. Each class also derives from the builtin that fits, so `except ValueError` works without knowing
+postfilter.
 """
 
 from __future__ import annotations
