@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -71,7 +70,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+    except OSError as error:
+        raise WeightsError(
+            f"cannot read the weights in {path} ({error.strerror or error}); look at the file's rights"
+        ) from error
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean: KeyError, IndexError, …
         raise WeightsError(
             f"{path} is damaged or no weights file; expected safetensors, or a state dict of torch.save (tensors alone)"
         ) from error
