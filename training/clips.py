@@ -29,7 +29,7 @@ class CodedClips:
 
     Args:
         codecs: drawn from evenly.
-        qp: lowest and highest QP, drawn from evenly, both included.
+        qp: lowest and highest QP, both included; two thirds of the way up is the most frequent.
         repeats: how often each clip is coded, each time anew.
         seed: decides codecs and QPs.
         threads: clips coded at a time, each by one thread of its encoder.
@@ -63,7 +63,9 @@ class CodedClips:
     def _code(self, clip: Samples, index: int, repeat: int) -> Samples:
         rng = np.random.default_rng((self.seed, index, repeat))
         codec = self.codecs[int(rng.integers(len(self.codecs)))]
-        qp = int(rng.integers(self.qp[0], self.qp[1] + 1))
+        low, high = self.qp
+        # Half a step beyond both ends, so that rounding reaches the ends as often as their share of the triangle.
+        qp = round(rng.triangular(low - 0.49, low + (high - low) * 2 / 3, high + 0.49))
         return encode_decode(clip, codec=codec, qp=qp, threads=1).frames
 
 

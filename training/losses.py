@@ -13,8 +13,8 @@ BLOCK = 8
 LUMA_CODES = (65.481, 128.553, 24.966)
 
 
-def patch_error(output: Tensor, target: Tensor, picture_errors: Tensor, *, balance: float) -> Tensor:
-    """Root mean squared error of each patch, averaged over patches.
+def patch_error(output: Tensor, target: Tensor) -> Tensor:
+    """Root mean squared error of each patch in code values, averaged over patches.
 
     The root keeps the few hardest patches from ruling the gradient, as they do in the mean squared error. (L1 does not
     do for video: most samples of an inter-coded frame are nearly right, and the median correction, which L1 learns, is
@@ -23,13 +23,10 @@ def patch_error(output: Tensor, target: Tensor, picture_errors: Tensor, *, balan
     Args:
         output: float32 [N, C, H, W] in units of the full range (1.0 is 255).
         target: the same.
-        picture_errors: float32 [N], mean squared error of the degraded picture of each patch, in code values squared.
-        balance: 0 counts code values, so that strong compression weighs most; 1 counts the error relative to that of
-            the degraded picture, nearly decibels, so that weak compression weighs alike; between them, between them.
     """
     errors = (output - target).square().mean(dim=(1, 2, 3)) * 255**2
     # The root's slope has no bound at zero; 0.1 is a third of a code value.
-    return ((errors + 0.1).sqrt() / picture_errors.pow(balance / 2)).mean()
+    return (errors + 0.1).sqrt().mean()
 
 
 def excess_blocking(filtered: Tensor, clean: Tensor, picture_errors: Tensor) -> Tensor:

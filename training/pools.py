@@ -122,7 +122,7 @@ def _video_data(
     kept = [index for index in range(len(coded.clean)) if index % PAN_FRAMES in VALIDATION_FRAMES_OF_A_PAN]
     return TrainingData(
         pool=pools[0] if len(pools) == 1 else pools[0] + pools[1],
-        first=_jpeg_pool(recipe, trained_on, None) if trained_on and recipe.jpeg_first else None,
+        first=_jpeg_pool(recipe, trained_on, None) if trained_on and recipe.jpeg_first and not recipe.start else None,
         validation=PatchPool([coded.degraded[index] for index in kept], [coded.clean[index] for index in kept]),
     )
 

@@ -27,10 +27,14 @@ class Recipe:
     image_scales: tuple[float, ...] = (1.0, 0.7)
     """Sizes at which stills are compressed; below 1 their own artefacts shrink and detail grows denser."""
     qp: tuple[int, int] = (27, 42)
-    """Lowest and highest constant quantization parameter for H.264 and HEVC, both included."""
+    """Lowest and highest constant quantization parameter for H.264 and HEVC, both included; two thirds of the way up is
+    the most frequent, and the ends are the least."""
+    start: str | None = None
+    """Model or file whose weights the run starts from; None for random ones."""
     jpeg_first: float = 0.15
-    """Share of a run on a video codec that is spent on JPEG pictures first. The errors of inter-coded frames are faint:
-    the best filters remove a twentieth of them, too little for a random network to find a direction in."""
+    """Share of a run on a video codec that is spent on JPEG pictures first, where it starts from random weights. The
+    errors of inter-coded frames are faint: the best filters remove a twentieth of them, too little for a random network
+    to find a direction in."""
     pans: int = 8
     """Short clips made of each still, in turn at each of `pan_scales`."""
     pan_scales: tuple[float, ...] = (1.0, 1.0, 0.7, 0.5)
@@ -51,8 +55,6 @@ class Recipe:
     """Wall time to train for, pauses between resumed runs left out."""
     ema: float = 0.999
     """Decay a step of the running average of the weights, which is what is validated and saved."""
-    balance: float = 0.5
-    """0 counts errors in code values, 1 relative to the degraded picture's: see `losses.patch_error`."""
     deblocking: float = 0.25
     """Weight of the block edges that remain, on JPEG pictures; PSNR-B itself weighs them about 0.2."""
     augmentation: bool = True
@@ -70,8 +72,6 @@ class Recipe:
             raise InputError(f"unknown degradation {self.degradation!r}; known: {', '.join(DEGRADATIONS)}")
         if not all(0 < scale <= 1 for scale in (*self.image_scales, *self.pan_scales, self.clip_scale)):
             raise InputError("scales of images, pans and clips must lie above 0 and at most at 1")
-        if not 0 <= self.balance <= 1:
-            raise InputError(f"the balance must lie between 0 and 1, got {self.balance}")
         if not 0 <= self.jpeg_first < 1:
             raise InputError(f"the share of JPEG pictures must be at least 0 and below 1, got {self.jpeg_first}")
         bad = [quality for quality in self.jpeg_quality if not 1 <= quality <= 100]
@@ -92,6 +92,8 @@ class Recipe:
 
     def for_epochs(self, epochs: float, *, samples: int) -> Recipe:
         """The same recipe, as long as it takes to draw `epochs` times as many samples as there are to draw from."""
+        if not 0 < epochs < math.inf:
+            raise InputError(f"epochs must be positive, got {epochs}")
         steps = math.ceil(epochs * samples / (self.batch_size * self.patch_size**2))
         return replace(self, steps=steps, minutes=None)
 
