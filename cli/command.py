@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,7 +93,8 @@ class Command:
     def main(self) -> int:
         """Parse `sys.argv`, run, print; return the exit status: 0 done, 1 a user's mistake, 130 interrupted.
 
-        Wrong usage leaves through argparse with status 2.
+        Wrong usage leaves through argparse with status 2, SIGTERM and SIGHUP through `SystemExit` with 128 and their
+        number.
         """
         parser = argparse.ArgumentParser(
             prog=self.name, description=self.summary, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -103,10 +106,20 @@ class Command:
         arguments = parser.parse_args()
         reporter = Reporter(quiet=arguments.quiet)
         logging.basicConfig(level=logging.ERROR if arguments.quiet else logging.WARNING, format="%(message)s")
+        _clean_up_when_ended()
         try:
             result = self.run(arguments, reporter)
         except PostfilterError as error:
             sys.stderr.write(f"{self.name}: error: {error}\n")
+            return 1
+        except OSError as error:
+            # A path of the user's that cannot even be looked at, which no room asks about everywhere.
+            if error.filename is None:
+                raise
+            sys.stderr.write(
+                f"{self.name}: error: cannot use {error.filename} ({error.strerror}); look at its name, and at the "
+                "rights of the file and of the folders on the way to it\n"
+            )
             return 1
         except KeyboardInterrupt:
             sys.stderr.write(f"{self.name}: interrupted\n")
@@ -118,6 +131,21 @@ class Command:
 
             self.render(result, Console())
         return 0
+
+
+def _clean_up_when_ended() -> None:
+    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that no half-written output stays behind."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        return  # Python allows handlers there only
+    for name in ("SIGTERM", "SIGHUP"):  # the second is not on Windows
+        number = getattr(signal, name, None)
+        # Ignored, as nohup has it, stays ignored.
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, leave)
 
 
 def _versions() -> str:

@@ -85,7 +85,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--seed", type=int, help="of everything random (default: 0)")
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
-    how.add_argument("--weights", type=Path, metavar="FILE", help="start from these instead of random weights")
+    how.add_argument(
+        "--weights",
+        metavar="FILE|MODEL",
+        help="start from these weights; those of an RGB network are folded for its luma form",
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="the run folder (default: runs/MODEL)")
     parser.add_argument("--resume", action="store_true", help="continue the run in the output folder")
 
@@ -108,7 +112,12 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> Result:
     }
     if arguments.minutes is not None:
         given["steps"] = None
+    if arguments.weights is not None:
+        given["start"] = arguments.weights
     recipe = training.Recipe(model=name, **given)
+    output = arguments.output or Path("runs") / name
+    # Before the pictures are degraded, which can take minutes.
+    training.RunFolder.check(output, recipe, resume=arguments.resume)
     with reporter.progress(f"degrading with {degradation}") as update:
         data = training.load_data(
             recipe,
@@ -120,14 +129,13 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> Result:
     if arguments.epochs is not None:
         recipe = recipe.for_epochs(arguments.epochs, samples=data.pool.samples)
     reporter.note(f"{len(data.pool.clean)} pictures to train on, {len(data.validation.clean)} to choose on")
-    output = arguments.output or Path("runs") / name
     with reporter.progress(f"training {name}") as update:
         result = training.train(
             recipe,
             data=data,
             output=output,
             resume=arguments.resume,
-            weights=arguments.weights,
+            weights=_weights(arguments.weights),
             on_progress=update,
         )
     return {
@@ -149,6 +157,13 @@ def render(result: Result, console: Console) -> None:
         f"weights  {result['weights']}\ncurve    {Path(result['output']) / 'curve.png'}\n"
         f"next     export-engine {result['model']} --weights {result['weights']}"
     )
+
+
+def _weights(given: str | None) -> Path | None:
+    """A model's name stands for its shipped weights."""
+    if given is None:
+        return None
+    return models.card(given).weights_path if given in models.names() else Path(given)
 
 
 COMMAND = Command(name="train-model", summary=_SUMMARY, add_arguments=add_arguments, run=run, render=render)

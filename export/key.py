@@ -128,7 +128,8 @@ def gpu_facts(backend: str, device: str) -> dict[str, str]:
     """
     if backend != "tensorrt":
         return {}
-    return next((machine_facts(each) for each in probe_cuda().devices if f"cuda:{each.index}" == device.lower()), {})
+    name = "cuda:0" if device.lower() == "cuda" else device.lower()
+    return next((machine_facts(each) for each in probe_cuda().devices if f"cuda:{each.index}" == name), {})
 
 
 def _sha256(content: Mapping[str, Any]) -> str:

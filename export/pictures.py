@@ -44,9 +44,13 @@ def drawn_frames(layout: Layout, *, size: tuple[int, int] | None = None) -> list
     Returns:
         Arrays uint8 [1, C, H, W].
     """
+    from postfilter.quality import jpeg_round_trip
+
     stills = [(*size, quality) for _, _, quality in _JPEG_SIZES] if size else list(_JPEG_SIZES)
     frames = [
-        _as_planes(_jpeg(_scene(*_drawable(width, height), seed=k), quality), layout)[..., :height, :width]
+        _as_planes(jpeg_round_trip(_scene(*_drawable(width, height), seed=k), quality=quality), layout)[
+            ..., :height, :width
+        ]
         for k, (width, height, quality) in enumerate(stills)
     ]
     width, height = size or _VIDEO_SIZE
@@ -130,14 +134,6 @@ def _texture(width: int, height: int, rng: np.random.Generator, *, fall: float) 
     spectrum = np.fft.rfft2(rng.standard_normal((height, width))) / frequency**fall
     noise = np.fft.irfft2(spectrum, s=(height, width))
     return noise / noise.std()
-
-
-def _jpeg(picture: Samples, quality: int) -> Samples:
-    import cv2
-
-    _, coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded: Any = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-    return np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8)
 
 
 def _h264(width: int, height: int, *, seed: int) -> Sequence[av.VideoFrame]:

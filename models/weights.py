@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -18,18 +17,25 @@ from postfilter.errors import WeightsError
 __all__ = ["load_into", "read_state_dict", "reads_as_residual", "save_weights", "sha256_of"]
 
 
-def load_into(network: nn.Module, path: Path, *, model: str) -> None:
+def load_into(
+    network: nn.Module,
+    path: Path,
+    *,
+    model: str,
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda state: state,
+) -> None:
     """Read the weights at `path` into `network`.
 
     Args:
         network: any module; its parameter names and shapes must be those of the file.
         path: `.safetensors`, or a file of `torch.save`.
         model: the model's name, for the error message.
+        adapt: changes the tensors before they are compared with what the network needs.
 
     Raises:
         WeightsError: the file is absent, damaged, or belongs to another network.
     """
-    state = read_state_dict(path)
+    state = adapt(read_state_dict(path))
     expected = network.state_dict()
     missing = sorted(expected.keys() - state.keys())
     extra = sorted(state.keys() - expected.keys())
@@ -71,7 +77,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+    except OSError as error:
+        raise WeightsError(
+            f"cannot read the weights in {path} ({error.strerror or error}); look at the file's rights"
+        ) from error
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean: KeyError, IndexError, …
         raise WeightsError(
             f"{path} is damaged or no weights file; expected safetensors, or a state dict of torch.save (tensors alone)"
         ) from error

@@ -1,8 +1,9 @@
 """The errors that a user can cause, and so can mend.
 
 Every message says three things: what was got, what is allowed, and what to try. The commands print these without a
-traceback and exit with status 1; any other exception is a bug of ours and keeps its traceback. Each class also derives
-from the builtin that fits, so `except ValueError` works without knowing postfilter.
+traceback and exit with status 1, as they do the system's refusal of a path; any other exception is a bug of ours and
+keeps its traceback. Each class also derives from the builtin that fits, so `except ValueError` works without knowing
+postfilter.
 """
 
 from __future__ import annotations
@@ -56,17 +57,20 @@ class DeviceError(PostfilterError, RuntimeError):
 
 
 class MissingDependencyError(PostfilterError, ImportError):
-    """An optional package that is not installed, or is installed but broken.
+    """A package that is not installed, or is installed but broken.
 
     Args:
-        package: the name it is imported by.
-        purpose: what needs it, as the subject of a sentence.
-        extra: the extra of postfilter that installs it.
-        cause: what the import raised.
-        remedy: what to try, where another installation of the extra does not help.
+        package: its import name.
+        purpose: what needs it.
+        extra: the extra of postfilter that brings it; None for what every install has.
+        cause: what importing it raised.
+        remedy: what to try, where installing the extra does not help.
     """
 
-    def __init__(self, package: str, purpose: str, extra: str, cause: ImportError, *, remedy: str = "") -> None:
-        state = "not installed" if isinstance(cause, ModuleNotFoundError) and cause.name == package else "broken"
-        advice = remedy or f"try: pip install 'postfilter[{extra}]'"
+    def __init__(self, package: str, purpose: str, extra: str | None, cause: ImportError, *, remedy: str = "") -> None:
+        absent = isinstance(cause, ModuleNotFoundError) and cause.name == package
+        state = "not installed" if absent else "installed but broken"
+        wanted = f"postfilter[{extra}]" if extra else "postfilter"
+        again = "" if absent else " --force-reinstall"
+        advice = remedy or f"try: pip install{again} '{wanted}'"
         super().__init__(f"{purpose} needs {package}, which is {state} ({cause}); {advice}")

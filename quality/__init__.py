@@ -5,7 +5,7 @@ from __future__ import annotations
 from postfilter.quality.clips import clip_files, evaluate_clips
 from postfilter.quality.codec import CodedClip, RoundTrip, encode_decode
 from postfilter.quality.images import evaluate_images, image_files, jpeg_round_trip
-from postfilter.quality.metrics import blocking_effect, finite_psnr, luma_of, psnr, psnr_b, ssim
+from postfilter.quality.metrics import blocking_effect, finite_psnr, finite_psnr_b, luma_of, psnr, psnr_b, ssim
 
 __all__ = [
     "CodedClip",
@@ -16,6 +16,7 @@ __all__ = [
     "evaluate_clips",
     "evaluate_images",
     "finite_psnr",
+    "finite_psnr_b",
     "image_files",
     "jpeg_round_trip",
     "luma_of",

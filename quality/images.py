@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from postfilter.errors import InputError
-from postfilter.quality.metrics import PSNR_OF_IDENTICAL_DB, finite_psnr, luma_of, psnr_b, ssim
+from postfilter.quality.metrics import finite_psnr, finite_psnr_b, luma_of, ssim
 
 __all__ = ["PlaneFilter", "evaluate_images", "image_files", "jpeg_round_trip"]
 
@@ -42,7 +42,7 @@ def evaluate_images(
         filter: uint8 [1, C, H, W] to the same, with C = 1 for `luma` and 3 for `rgb`.
         layout: what the filter takes.
         method: what the filter's rows are called.
-        qualities: JPEG qualities, each 1 to 100.
+        qualities: JPEG qualities, each 1 to 100; one given twice counts once.
         on_progress: called as `on_progress(pictures done, pictures)`.
 
     Returns:
@@ -53,6 +53,7 @@ def evaluate_images(
     Raises:
         InputError: no pictures, one that cannot be read or is smaller than 16x16, or a quality outside 1..100.
     """
+    qualities = tuple(dict.fromkeys(qualities))
     for quality in qualities:
         if not 1 <= quality <= 100:
             raise InputError(f"got JPEG quality {quality}; it goes from 1 to 100, and 10 to 40 are customary")
@@ -70,8 +71,9 @@ def evaluate_images(
             plane = coded if layout == "rgb" else luma_of(coded)
             filtered = _filtered(plane, filter)
             for which, result in (("jpeg", plane), (method, filtered)):
-                blockwise = min(psnr_b(result, source), PSNR_OF_IDENTICAL_DB)
-                figures[quality, which].append((finite_psnr(result, source), ssim(result, source), blockwise))
+                figures[quality, which].append(
+                    (finite_psnr(result, source), ssim(result, source), finite_psnr_b(result, source))
+                )
     if on_progress:
         on_progress(len(files), len(files))
     return list(_rows(figures, dataset=folder.resolve().name, plane=layout))
@@ -92,19 +94,26 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def jpeg_round_trip(picture: NDArray[np.uint8], *, quality: int) -> NDArray[np.uint8]:
-    """Code a picture as JPEG with OpenCV's default 4:2:0 and decode it again: R'G'B' uint8 [H, W, 3] to the same.
+    """Code a picture as JPEG with OpenCV's default 4:2:0 and decode it again.
 
     Args:
-        picture: uint8 [H, W, 3].
+        picture: R'G'B' uint8 [H, W, 3], or grey [H, W].
         quality: 1 to 100.
+
+    Returns:
+        The same shape and type.
+
+    Raises:
+        InputError: JPEG cannot hold a picture of this size.
     """
     import cv2
 
-    done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if done else None
+    grey = picture.ndim == 2
+    done, data = cv2.imencode(".jpg", picture if grey else picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if done else None
     if decoded is None:
         raise InputError(f"OpenCV could not code a picture of {picture.shape = } as JPEG; it takes up to 65535x65535")
-    return np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8)
+    return np.ascontiguousarray(decoded if grey else decoded[..., ::-1], dtype=np.uint8)
 
 
 def _read(file: Path) -> NDArray[np.uint8]:

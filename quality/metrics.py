@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from postfilter.errors import InputError
 
-__all__ = ["PSNR_OF_IDENTICAL_DB", "blocking_effect", "finite_psnr", "luma_of", "psnr", "psnr_b", "ssim"]
+__all__ = [
+    "PSNR_OF_IDENTICAL_DB",
+    "blocking_effect",
+    "finite_psnr",
+    "finite_psnr_b",
+    "luma_of",
+    "psnr",
+    "psnr_b",
+    "ssim",
+]
 
 Picture: TypeAlias = NDArray[Any]
 """[H, W] or [H, W, C], of any real type."""
@@ -86,6 +95,11 @@ def psnr_b(filtered: Picture, reference: Picture, *, peak: float = 255.0) -> flo
     """
     luma = filtered @ _BT601_STUDIO if filtered.ndim == 3 else filtered
     return _decibels(_mse(filtered, reference) + blocking_effect(luma), peak)
+
+
+def finite_psnr_b(filtered: Picture, reference: Picture) -> float:
+    """`psnr_b`, with `PSNR_OF_IDENTICAL_DB` in place of infinity: for averages and tables."""
+    return min(psnr_b(filtered, reference), PSNR_OF_IDENTICAL_DB)
 
 
 def blocking_effect(luma: Picture, *, block: int = 8) -> float:

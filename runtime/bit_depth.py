@@ -79,7 +79,7 @@ def graph_bytes(path: Path, *, made_for: int, bit_depth: int) -> bytes:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ImportError as error:
-        raise MissingDependencyError("onnx", f"filtering {bit_depth} bits", "export", error) from error
+        raise MissingDependencyError("onnx", f"filtering {bit_depth} bits", None, error) from error
     try:
         graph = onnx.load(path)
     except DecodeError as error:

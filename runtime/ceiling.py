@@ -6,8 +6,6 @@ import dataclasses
 import itertools
 import logging
 import tempfile
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ import numpy as np
 from postfilter.runtime.backend import Options, backend_class, usable_cores
 from postfilter.runtime.macs import node_macs
 from postfilter.runtime.manifest import GRAPH, EngineManifest
+from postfilter.runtime.measure import best_seconds
 
 if TYPE_CHECKING:
     import onnx
@@ -36,20 +35,21 @@ def compute_tflops(manifest: EngineManifest, *, device: str, threads: int | None
     """Measure the arithmetic rate of an engine's backend at its precision, in TFLOP/s (1 MAC = 2 FLOP).
 
     The work is a stack of 3x3 convolutions of 256 channels on 64x64 samples, which live in the caches; the best of as
-    many runs as fit into `seconds` counts, at least three. PyTorch gets a matrix product of 2048 instead, and stands in
-    for TensorRT, whose plans take minutes to build; 0 where it is not there to do so.
+    many runs as fit into `seconds` counts. PyTorch gets a product of square matrices instead, and stands in for
+    TensorRT, whose plans take minutes to build; 0 where no PyTorch with CUDA is there to do so.
 
     Args:
         manifest: of the engine; says backend and precision.
         device: the backend's name of the device.
         threads: CPU threads; every core where None.
-        seconds: how long to measure.
+        seconds: how long to measure; one run is made in any case.
     """
-    if manifest.backend == "tensorrt" and not _torch_has_cuda():
-        _log.warning("the limit of the GPU is not measured: that needs torch with CUDA, which is not installed")
-        return 0.0
-    if manifest.backend in ("torch", "tensorrt"):
-        return _torch_tflops(device=device, precision=manifest.precision_run or manifest.precision, seconds=seconds)
+    if manifest.backend == "torch":
+        from postfilter.runtime.pt import product_tflops
+
+        return product_tflops(device=device, precision=manifest.precision_run or manifest.precision, seconds=seconds)
+    if manifest.backend == "tensorrt":
+        return _tflops_by_torch(device=device, precision=manifest.precision_run or manifest.precision, seconds=seconds)
     shape = (1, 1, _SIDE, _SIDE)
     graph = stack_of_convolutions(half=manifest.precision == "fp16" and manifest.backend != "openvino")
     macs = sum(node_macs(graph, shape).values())
@@ -59,7 +59,7 @@ def compute_tflops(manifest: EngineManifest, *, device: str, threads: int | None
         backend = backend_class(manifest.backend)(Path(folder), dataclasses.replace(manifest, bit_depth=8), options)
         compiled = backend.compile(shape)
         samples = np.full(shape, 128, dtype=np.uint8)
-        best = _best_seconds(lambda: compiled.infer(samples), seconds)
+        best = best_seconds(lambda: compiled.infer(samples), seconds)
         backend.close()
     return 2 * macs / best / 1e12
 
@@ -73,7 +73,7 @@ def bandwidth_gbs(*, threads: int | None = None, seconds: float = 0.5) -> float:
     # Ones and zeros, not empty: pages that were never written share one page of memory.
     pairs = [(np.zeros(_COPY_BYTES, dtype=np.uint8), np.ones(_COPY_BYTES, dtype=np.uint8)) for _ in range(cores)]
     with ThreadPoolExecutor(cores) as pool:
-        best = _best_seconds(lambda: list(pool.map(lambda pair: np.copyto(*pair), pairs)), seconds)
+        best = best_seconds(lambda: list(pool.map(lambda pair: np.copyto(*pair), pairs)), seconds)
     return 2 * _COPY_BYTES * cores / best / 1e9
 
 
@@ -105,36 +105,12 @@ def stack_of_convolutions(*, half: bool) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def _torch_has_cuda() -> bool:
+def _tflops_by_torch(*, device: str, precision: str, seconds: float) -> float:
+    from postfilter.runtime.pt import product_tflops
+
     try:
-        import torch
-    except ImportError:
-        return False
-    return torch.cuda.is_available()
-
-
-def _torch_tflops(*, device: str, precision: str, seconds: float) -> float:
-    import torch
-
-    side = 2048
-    kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
-    left = torch.ones(side, side, dtype=kind, device=device.lower())
-
-    def multiply() -> None:
-        product = left @ left
-        if product.is_cuda:
-            torch.cuda.synchronize()
-
-    with torch.inference_mode():
-        return float(2 * side**3 / _best_seconds(multiply, seconds) / 1e12)
-
-
-def _best_seconds(work: Callable[[], object], seconds: float) -> float:
-    """Return the shortest time of `work`, run again and again for `seconds`; the first run does not count."""
-    work()
-    best, begin, runs = float("inf"), time.perf_counter(), 0
-    while runs < 3 or time.perf_counter() - begin < seconds:
-        start = time.perf_counter()
-        work()
-        best, runs = min(best, time.perf_counter() - start), runs + 1
-    return best
+        return product_tflops(device=device, precision=precision, seconds=seconds)
+    # An assertion is what a torch without CUDA fails with.
+    except (ImportError, AssertionError, RuntimeError) as error:
+        _log.warning("the limit of the GPU is not measured: that takes PyTorch with CUDA (%s)", error)
+        return 0.0

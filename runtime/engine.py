@@ -46,7 +46,8 @@ def load_engine(
             exact edit of the graph on loading, see `runtime.bit_depth`.
         device: the backend's name of a device; the one the engine was made for where None.
         threads: CPU threads; every core where None. With torch this holds for the whole process.
-        requests: frames that `stream` keeps in flight; the backend's choice where None.
+        requests: frames that `stream` keeps in flight; the backend's choice where None. More take more memory: with
+            OpenVINO all but one have activations of their own, so 2 need half of what 3 do.
         layer_times: keep the time of each layer, for `Engine.layers`; costs a little speed.
         cuda_graphs: replay recorded CUDA graphs where the backend can record them (TensorRT); False makes every call
             by itself, to find out whether they are to blame.

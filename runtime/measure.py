@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
     from postfilter.runtime.engine import Engine
 
-__all__ = ["Speed", "measure_speed", "percentiles", "sample_frames"]
+__all__ = ["Speed", "best_seconds", "measure_speed", "percentiles", "sample_frames"]
 
 Progress = Callable[..., None]
 
@@ -120,6 +120,17 @@ def sample_frames(engine: Engine, *, width: int, height: int, count: int = 4) ->
         np.clip(ramp + random.normal(scale=largest / 16, size=shape), 0, largest).astype(engine.dtype)
         for _ in range(count)
     ]
+
+
+def best_seconds(work: Callable[[], object], seconds: float) -> float:
+    """Return the shortest time of `work`, run again and again for `seconds`; the first run does not count."""
+    work()
+    best, begin, runs = float("inf"), time.perf_counter(), 0
+    while runs < 1 or time.perf_counter() - begin < seconds:
+        start = time.perf_counter()
+        work()
+        best, runs = min(best, time.perf_counter() - start), runs + 1
+    return best
 
 
 def _goes_on(done: int, begin: float, *, frames: int | None, seconds: float) -> bool:

@@ -42,7 +42,7 @@ class OpenVINOBackend:
         try:
             import openvino
         except ImportError as error:
-            raise MissingDependencyError("openvino", f"the engine {folder}", "export", error) from error
+            raise MissingDependencyError("openvino", f"the engine {folder}", None, error) from error
         self._core = openvino.Core()
         self._device = _known_device(self._core, options.device)
         self._dtype = np.dtype(sample_type(options.bit_depth))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from postfilter.runtime.backend import usable_cores
+from postfilter.runtime.backend import Layer, usable_cores
 from postfilter.runtime.ceiling import bandwidth_gbs, compute_tflops
 from postfilter.runtime.engine import load_engine
 from postfilter.runtime.macs import layer_mmacs
@@ -24,7 +25,9 @@ DEFAULT_SIZE = (720, 480)
 """(width, height) at which an engine that takes any size is measured: the slides' 480p."""
 
 _LAYER_RUNS = 5
-_MEMORY_FRAMES = 6
+_LAYER_SECONDS = 5.0
+_MEMORY_FRAMES = 4
+"""Enough to have as many in flight as any backend has on two cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +186,9 @@ def _layers(folder: Path, *, width: int, height: int, device: str | None, thread
     with load_engine(folder, device=device, threads=threads, layer_times=True) as engine:
         picture = sample_frames(engine, width=width, height=height, count=1)[0]
         engine(picture)
-        runs = []
-        for _ in range(_LAYER_RUNS):
+        runs: list[list[Layer]] = []
+        begin = time.perf_counter()
+        while not runs or (len(runs) < _LAYER_RUNS and time.perf_counter() - begin < _LAYER_SECONDS):
             engine(picture)
             runs.append(engine.layers(width=width, height=height))
         width, height = padded_size(width, height, multiple=engine.size_multiple)

@@ -12,6 +12,7 @@ from postfilter.errors import ArtefactError, MissingDependencyError, UnknownName
 from postfilter.runtime.backend import Layer, Options, Shape
 from postfilter.runtime.bit_depth import sample_type
 from postfilter.runtime.manifest import EngineManifest
+from postfilter.runtime.measure import best_seconds
 from postfilter.runtime.workers import Workers
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
     from postfilter.runtime.workers import FutureSamples
 
-__all__ = ["PROGRAM", "TorchBackend"]
+__all__ = ["PROGRAM", "TorchBackend", "product_tflops"]
 
 PROGRAM = "model.pt2"
 """The program of torch.export inside an engine folder: float32 code values [N, C, H, W] and the peak, a float32 scalar,
@@ -36,6 +37,7 @@ _NO_WORK = {
     "aten::resolve_conj",
     "aten::resolve_neg",
 }
+"""Operators that move and compute nothing."""
 
 
 class TorchBackend:
@@ -110,30 +112,60 @@ class TorchBackend:
         return self._workers.start(self.run, samples)
 
 
+def product_tflops(*, device: str, precision: str, seconds: float) -> float:
+    """Measure torch's arithmetic rate in TFLOP/s on a product of square matrices, for about `seconds`.
+
+    Args:
+        device: torch's name of the device.
+        precision: `fp32`, `fp16` or `bf16`.
+        seconds: how long to measure; one run is made in any case.
+    """
+    import torch
+
+    kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
+
+    def rate(side: int, seconds: float) -> float:
+        left = torch.ones(side, side, dtype=kind, device=device.lower())
+
+        def multiply() -> None:
+            product = left @ left
+            if product.is_cuda:
+                torch.cuda.synchronize()
+
+        return float(2 * side**3 / best_seconds(multiply, seconds))
+
+    with torch.inference_mode():
+        # A CPU without fp16 arithmetic is a thousand times slower at it than in float32: no large product then.
+        slow = rate(256, 0.0) < 5e9
+        return rate(256 if slow else 2048, seconds) / 1e12
+
+
 class _TorchCompiled:
     """The program, for one shape."""
 
     def __init__(self, backend: TorchBackend, shape: Shape) -> None:
         self._backend = backend
         self._shape = shape
+        self._ran = False
 
     def prepare(self, *, stream: bool) -> None:
         """Run once: torch chooses and caches its kernels on the first frame of a shape."""
         self.infer(np.zeros(self._shape, dtype=self._backend.dtype))
 
     def infer(self, samples: Samples) -> Samples:
+        self._ran = True
         return self._backend.run(samples)
 
     def start(self, samples: Samples) -> FutureSamples:
         return self._backend.start(samples)
 
     def layers(self) -> list[Layer]:
-        """The operators that the program calls, in order, from torch's profiler on a second run."""
+        """The operators that the program calls, in order, from torch's profiler; a shape's first run is left out."""
         from torch.profiler import ProfilerActivity, profile
 
-        self.prepare(stream=False)
-        activities = [ProfilerActivity.CPU]
-        with profile(activities=activities, record_shapes=True, with_flops=True) as profiler:
+        if not self._ran:
+            self.prepare(stream=False)
+        with profile(activities=[ProfilerActivity.CPU], record_shapes=True, with_flops=True) as profiler:
             self.prepare(stream=False)
         precision = self._backend.precision()
         found: list[Layer] = []

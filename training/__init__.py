@@ -5,6 +5,7 @@ from __future__ import annotations
 from postfilter.training.pool import PatchPool
 from postfilter.training.pools import TrainingData, load_data
 from postfilter.training.recipe import DEGRADATIONS, Degradation, Recipe
+from postfilter.training.run_folder import RunFolder
 from postfilter.training.trainer import TrainingResult, train
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Degradation",
     "PatchPool",
     "Recipe",
+    "RunFolder",
     "TrainingData",
     "TrainingResult",
     "load_data",

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 
 from postfilter.errors import InputError
 from postfilter.quality.codec import Codec, encode_decode, planes_of
-from postfilter.training.degradation import pan, to_layout
+from postfilter.training.degradation import pan, scaled, to_layout
 from postfilter.training.pool import PatchPool, Samples
 
 __all__ = ["CodedClips", "pans_of", "segments_of"]
@@ -30,7 +29,7 @@ class CodedClips:
 
     Args:
         codecs: drawn from evenly.
-        qp: lowest and highest QP, both included; high ones are drawn more often.
+        qp: lowest and highest QP, both included; two thirds of the way up is the most frequent.
         repeats: how often each clip is coded, each time anew.
         seed: decides codecs and QPs.
         threads: clips coded at a time, each by one thread of its encoder.
@@ -64,27 +63,31 @@ class CodedClips:
     def _code(self, clip: Samples, index: int, repeat: int) -> Samples:
         rng = np.random.default_rng((self.seed, index, repeat))
         codec = self.codecs[int(rng.integers(len(self.codecs)))]
-        # The larger of two even draws: strong compression is where there is most to learn and to gain.
-        qp = int(rng.integers(self.qp[0], self.qp[1] + 1, size=2).max())
+        low, high = self.qp
+        # Half a step beyond both ends, so that rounding reaches the ends as often as their share of the triangle.
+        qp = round(rng.triangular(low - 0.49, low + (high - low) * 2 / 3, high + 0.49))
         return encode_decode(clip, codec=codec, qp=qp, threads=1).frames
 
 
-def pans_of(pictures: Sequence[Samples], *, seed: int, repeats: int = 1) -> list[Samples]:
+def pans_of(
+    pictures: Sequence[Samples], *, seed: int, repeats: int = 1, scales: Sequence[float] = (1.0,)
+) -> list[Samples]:
     """Make short luma clips of stills, each with its own motion.
 
     Args:
         pictures: R'G'B' uint8 [H, W, 3].
         seed: decides the motions.
         repeats: clips a picture.
+        scales: sizes of the picture, taken in turn by its clips.
 
     Returns:
         Luma in limited range, as video has it, uint8 [7, H', W'], a margin smaller than the picture.
     """
     clips = []
     for index, picture in enumerate(pictures):
-        luma = _limited_range(to_layout(picture, "luma")[0])
-        height, width = (max((side - PAN_MARGIN) & ~7, 64) for side in luma.shape)
         for repeat in range(repeats):
+            luma = _limited_range(to_layout(scaled(picture, scales[repeat % len(scales)]), "luma")[0])
+            height, width = (max((side - PAN_MARGIN) & ~7, 64) for side in luma.shape)
             rng = np.random.default_rng((seed, index, repeat))
             clips.append(np.stack(pan(luma, rng, frames=PAN_FRAMES, size=(width, height))))
     return clips
@@ -112,20 +115,12 @@ def segments_of(path: Path, *, scale: float) -> Iterator[Samples]:
                 if frame.format.name not in ("yuv420p", "yuvj420p"):
                     raise InputError(f"{path} is {frame.format.name}; training clips are 8-bit 4:2:0 (yuv420p)")
                 if number % SEGMENT_STRIDE < SEGMENT_FRAMES:
-                    segment.append(_scaled_luma(frame, scale))
+                    segment.append(scaled(planes_of(frame)[0], scale))
                 if len(segment) == SEGMENT_FRAMES:
                     yield np.stack(segment)
                     segment = []
     except (av.FFmpegError, IndexError) as error:
         raise InputError(f"{path} is not a readable clip ({error}); remove it from the list") from error
-
-
-def _scaled_luma(frame: av.VideoFrame, scale: float) -> Samples:
-    luma = planes_of(frame)[0]
-    height, width = (int(side * scale) & ~1 for side in luma.shape)
-    if (height, width) == luma.shape:
-        return luma.copy()
-    return np.asarray(cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _limited_range(luma: Samples) -> Samples:

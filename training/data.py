@@ -11,7 +11,7 @@ import numpy as np
 from postfilter.errors import InputError
 from postfilter.models import Layout
 from postfilter.quality.images import jpeg_round_trip
-from postfilter.training.degradation import to_layout
+from postfilter.training.degradation import scaled, to_layout
 from postfilter.training.pool import PatchPool, Samples
 
 __all__ = ["jpeg_pool", "read_images"]
@@ -53,7 +53,7 @@ def jpeg_pool(
     clean: list[Samples] = []
     for done, picture in enumerate(pictures):
         for scale in scales:
-            resized = _scaled(picture, scale)
+            resized = scaled(picture, scale)
             target = to_layout(resized, layout)
             for quality in qualities:
                 degraded.append(to_layout(jpeg_round_trip(resized, quality=quality), layout))
@@ -61,10 +61,3 @@ def jpeg_pool(
         if on_progress is not None:
             on_progress(done + 1, len(pictures))
     return PatchPool(degraded, clean)
-
-
-def _scaled(picture: Samples, scale: float) -> Samples:
-    if scale == 1:
-        return picture
-    height, width = (int(side * scale) & ~1 for side in picture.shape[:2])
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 from postfilter.models import Layout
 from postfilter.training.pool import Samples
 
-__all__ = ["pan", "to_layout"]
+__all__ = ["pan", "scaled", "to_layout"]
 
 
 def pan(picture: Samples, rng: np.random.Generator, *, frames: int, size: tuple[int, int]) -> list[Samples]:
@@ -63,3 +63,16 @@ def to_layout(picture: Samples, layout: Layout) -> Samples:
     if layout == "rgb":
         return np.ascontiguousarray(picture.transpose(2, 0, 1))
     return np.ascontiguousarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb)[:, :, 0], np.uint8)[None]
+
+
+def scaled(picture: Samples, scale: float) -> Samples:
+    """Return a copy of a picture at `scale` times its size, by area averaging, with even sides.
+
+    Args:
+        picture: uint8 [H, W] or [H, W, 3].
+        scale: above 0, at most 1.
+    """
+    height, width = (int(side * scale) & ~1 for side in picture.shape[:2])
+    if scale == 1:
+        return np.ascontiguousarray(picture[:height, :width]).copy()
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

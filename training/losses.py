@@ -16,9 +16,9 @@ LUMA_CODES = (65.481, 128.553, 24.966)
 def patch_error(output: Tensor, target: Tensor) -> Tensor:
     """Root mean squared error of each patch in code values, averaged over patches.
 
-    The root keeps the few hardest patches from ruling the gradient, as they do in the mean squared error; strong
-    compression still counts for more than weak, which is where filtering pays. (L1 does not do for video: most samples
-    of an inter-coded frame are nearly right, and the median correction, which L1 learns, is none at all.)
+    The root keeps the few hardest patches from ruling the gradient, as they do in the mean squared error. (L1 does not
+    do for video: most samples of an inter-coded frame are nearly right, and the median correction, which L1 learns, is
+    none at all.)
 
     Args:
         output: float32 [N, C, H, W] in units of the full range (1.0 is 255).

@@ -110,7 +110,7 @@ def _video_data(
         for path in (clip_files(clips) if clips else ())
         for segment in segments_of(path, scale=recipe.clip_scale)
     ]
-    pans = pans_of(trained_on, seed=recipe.seed + 2, repeats=recipe.pans)
+    pans = pans_of(trained_on, seed=recipe.seed + 2, repeats=recipe.pans, scales=recipe.pan_scales)
     pools = []
     for moving, repeats, seed in ((segments, recipe.clip_repeats, recipe.seed + 1), (pans, 1, recipe.seed)):
         if moving:
@@ -122,7 +122,7 @@ def _video_data(
     kept = [index for index in range(len(coded.clean)) if index % PAN_FRAMES in VALIDATION_FRAMES_OF_A_PAN]
     return TrainingData(
         pool=pools[0] if len(pools) == 1 else pools[0] + pools[1],
-        first=_jpeg_pool(recipe, trained_on, None) if trained_on and recipe.jpeg_first else None,
+        first=_jpeg_pool(recipe, trained_on, None) if trained_on and recipe.jpeg_first and not recipe.start else None,
         validation=PatchPool([coded.degraded[index] for index in kept], [coded.clean[index] for index in kept]),
     )
 

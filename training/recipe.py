@@ -27,12 +27,18 @@ class Recipe:
     image_scales: tuple[float, ...] = (1.0, 0.7)
     """Sizes at which stills are compressed; below 1 their own artefacts shrink and detail grows denser."""
     qp: tuple[int, int] = (27, 42)
-    """Lowest and highest constant quantization parameter for H.264 and HEVC, both included; high ones more often."""
+    """Lowest and highest constant quantization parameter for H.264 and HEVC, both included; two thirds of the way up is
+    the most frequent, and the ends are the least."""
+    start: str | None = None
+    """Model or file whose weights the run starts from; None for random ones."""
     jpeg_first: float = 0.15
-    """Share of a run on a video codec that is spent on JPEG pictures first. The errors of inter-coded frames are faint:
-    the best filters remove a twentieth of them, too little for a random network to find a direction in."""
+    """Share of a run on a video codec that is spent on JPEG pictures first, where it starts from random weights. The
+    errors of inter-coded frames are faint: the best filters remove a twentieth of them, too little for a random network
+    to find a direction in."""
     pans: int = 8
-    """Short clips made of each still."""
+    """Short clips made of each still, in turn at each of `pan_scales`."""
+    pan_scales: tuple[float, ...] = (1.0, 1.0, 0.7, 0.5)
+    """Sizes of the stills for pans; small ones stand for dense detail such as print and far foliage."""
     clip_scale: float = 0.5
     """Size at which clips are used; half hides most of the artefacts that they themselves came with."""
     clip_repeats: int = 1
@@ -64,8 +70,8 @@ class Recipe:
             raise InputError("a training run needs either a number of steps or of minutes, and not both")
         if self.degradation not in DEGRADATIONS:
             raise InputError(f"unknown degradation {self.degradation!r}; known: {', '.join(DEGRADATIONS)}")
-        if not all(0 < scale <= 1 for scale in (*self.image_scales, self.clip_scale)):
-            raise InputError(f"scales must lie above 0 and at most at 1, got {self.image_scales} and {self.clip_scale}")
+        if not all(0 < scale <= 1 for scale in (*self.image_scales, *self.pan_scales, self.clip_scale)):
+            raise InputError("scales of images, pans and clips must lie above 0 and at most at 1")
         if not 0 <= self.jpeg_first < 1:
             raise InputError(f"the share of JPEG pictures must be at least 0 and below 1, got {self.jpeg_first}")
         bad = [quality for quality in self.jpeg_quality if not 1 <= quality <= 100]
@@ -86,6 +92,8 @@ class Recipe:
 
     def for_epochs(self, epochs: float, *, samples: int) -> Recipe:
         """The same recipe, as long as it takes to draw `epochs` times as many samples as there are to draw from."""
+        if not 0 < epochs < math.inf:
+            raise InputError(f"epochs must be positive, got {epochs}")
         steps = math.ceil(epochs * samples / (self.batch_size * self.patch_size**2))
         return replace(self, steps=steps, minutes=None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from postfilter.errors import InputError, OutputError
 from postfilter.training.recipe import Recipe
 
 __all__ = ["Checkpoint", "RunFolder"]
+
+RECIPE = "recipe.json"
+CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,7 @@ class RunFolder:
         self.path = path
         self.weights = path / "weights.safetensors"
         self._log = path / "log.jsonl"
-        self._checkpoint = path / "checkpoint.pt"
+        self._checkpoint = path / CHECKPOINT
 
     @classmethod
     def open(cls, path: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
@@ -47,38 +51,50 @@ class RunFolder:
 
         Raises:
             OutputError: it holds a run and `resume` is not asked for, or it cannot be written.
-            InputError: the run in it has another recipe.
+            InputError: the run in it has another recipe, or its files are damaged.
         """
-        folder = cls(path)
-        recipe_file = path / "recipe.json"
-        written = recipe.as_json()
-        if recipe_file.exists():
-            if not resume:
-                raise OutputError(f"{path} holds a training run; continue it with --resume, or choose another --output")
-            before = json.loads(recipe_file.read_text())
-            # How long to train and on how many threads may change between parts of a run.
-            fixed = [key for key in written if key not in ("steps", "minutes", "threads")]
-            changed = [
-                f"{key} was {before.get(key)}, is {written[key]}" for key in fixed if before.get(key) != written[key]
-            ]
-            if changed:
-                raise InputError(
-                    f"the run in {path} is another: {'; '.join(changed)}; use the same options, or another --output"
-                )
+        cls.check(path, recipe, resume=resume)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            _write(recipe_file, json.dumps(written, indent=2).encode())
+            _write(path / RECIPE, json.dumps(recipe.as_json(), indent=2).encode())
         except OSError as error:
             raise OutputError(
                 f"cannot write the run folder {path}: {error.strerror}; choose another --output"
             ) from error
-        return folder
+        return cls(path)
+
+    @classmethod
+    def check(cls, path: Path, recipe: Recipe, *, resume: bool) -> None:
+        """Raise what `open` would of a run that is in the folder already, and write nothing."""
+        if not (path / CHECKPOINT).exists():
+            return
+        if not resume:
+            raise OutputError(f"{path} holds a training run; continue it with --resume, or choose another --output")
+        try:
+            before = json.loads((path / RECIPE).read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path / RECIPE} cannot be read ({error}); train anew in another --output") from error
+        now = recipe.as_json()
+        # How long to train and on how many threads may change between parts of a run.
+        fixed = [key for key in now if key not in ("steps", "minutes", "threads")]
+        changed = [f"{key} was {before.get(key)}, is {now[key]}" for key in fixed if before.get(key) != now[key]]
+        if changed:
+            raise InputError(
+                f"the run in {path} is another: {'; '.join(changed)}; use the same options, or another --output"
+            )
 
     def checkpoint(self) -> Checkpoint | None:
-        """The last checkpoint, or None before the first."""
+        """The last checkpoint, or None before the first.
+
+        Raises:
+            InputError: it is damaged.
+        """
         if not self._checkpoint.exists():
             return None
-        return Checkpoint(**torch.load(self._checkpoint, map_location="cpu", weights_only=True))
+        try:
+            return Checkpoint(**torch.load(self._checkpoint, map_location="cpu", weights_only=True))
+        except Exception as error:  # torch.load raises anything on a damaged file
+            raise InputError(f"{self._checkpoint} cannot be read ({error}); train anew in another --output") from error
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
@@ -92,8 +108,12 @@ class RunFolder:
             file.write(json.dumps(figures) + "\n")
 
     def history(self) -> list[dict[str, float]]:
-        """All logged figures, oldest first."""
-        return [json.loads(line) for line in self._log.read_text().splitlines()] if self._log.exists() else []
+        """All logged figures, oldest first; a line that a kill left half-written is passed over."""
+        rows = []
+        for line in self._log.read_text().splitlines() if self._log.exists() else ():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+        return rows
 
     def draw_curve(self) -> Path:
         """Draw loss and validation gain against time into `curve.png`; return its path."""

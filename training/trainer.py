@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from postfilter import models
-from postfilter.models.weights import load_into, save_weights
+from postfilter.models.weights import save_weights
 from postfilter.training.losses import BLOCK, excess_blocking, patch_error
 from postfilter.training.pool import Batch, Samples
 from postfilter.training.pools import TrainingData
 from postfilter.training.recipe import Recipe
 from postfilter.training.run_folder import Checkpoint, RunFolder
+from postfilter.training.start import start_as_identity, start_from
 from postfilter.training.validation import mean_gain_db
 
 __all__ = ["TrainingResult", "train"]
@@ -62,7 +63,7 @@ def train(
         output: the run folder; made if absent.
         resume: continue from the folder's checkpoint, which must be of the same recipe; starts afresh where there is
             none.
-        weights: start from these instead of random ones.
+        weights: start from these instead of random ones; see `start_from`.
         checkpoint_seconds: how often to validate and to write a checkpoint.
         on_progress: called as `on_progress(done, total, loss=…, gain_db=…)`.
 
@@ -78,7 +79,7 @@ def train(
     residual = models.card(recipe.model).residual
     start_as_identity(network)
     if weights is not None:
-        load_into(network, weights, model=recipe.model)
+        start_from(network, weights, model=recipe.model)
     _to_device(network, device)
     average = models.build(recipe.model).requires_grad_(False).eval()
     _to_device(average, device)
@@ -155,27 +156,17 @@ def learning_rate_share(done: float) -> float:
     return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * cosine
 
 
-def start_as_identity(network: nn.Module) -> None:
-    """Initialise a residual network so that it starts out changing almost nothing.
-
-    Hidden layers by He et al. 2015 for PReLU's initial slope of 0.25; the last layer a hundredth of that, so that the
-    first steps learn the correction instead of unlearning noise.
-    """
-    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
-    for layer in layers:
-        nn.init.kaiming_normal_(layer.weight, a=0.25, nonlinearity="leaky_relu")
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-    with torch.no_grad():
-        layers[-1].weight.mul_(0.01)
-
-
 def _share_done(recipe: Recipe, step: int, seconds: float) -> float:
     return step / recipe.steps if recipe.steps is not None else seconds / (60 * (recipe.minutes or 1))
 
 
 def _step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, *, residual: bool, deblocking: float
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    *,
+    residual: bool,
+    deblocking: float,
 ) -> float:
     device = next(network.parameters()).device
     degraded, clean = _unit(batch.degraded, device), _unit(batch.clean, device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from postfilter.errors import InputError, OutputError
-from postfilter.quality.metrics import finite_psnr, psnr_b, ssim
-from postfilter.video.target import check_target
+from postfilter.quality.images import jpeg_round_trip
+from postfilter.quality.metrics import finite_psnr, finite_psnr_b, luma_of, ssim
+from postfilter.video.target import check_source, check_target
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine
@@ -95,7 +97,7 @@ def filter_image(
     picture, alpha = _read(source)
     clean = picture
     if jpeg_quality is not None:
-        picture = _jpeg(clean, jpeg_quality)
+        picture = jpeg_round_trip(clean, quality=jpeg_quality)
     planes = _planes(picture, engine)
     engine.prepare(width=picture.shape[1], height=picture.shape[0])
     started = time.perf_counter()
@@ -123,8 +125,7 @@ def check_paths(source: Path, target: Path, *, overwrite: bool) -> None:
         InputError: there is no such picture.
         OutputError: the target is the input itself, exists (and `overwrite` is false), or its folder is absent.
     """
-    if not source.is_file():
-        raise InputError(f"{source} {'is a folder' if source.is_dir() else 'does not exist'}; give a picture")
+    check_source(source, wanted="a picture")
     check_target(target, source=source, overwrite=overwrite)
 
 
@@ -164,28 +165,12 @@ def _as_bytes(array: Any) -> Picture:
     return np.asarray(array, np.uint8)
 
 
-def _jpeg(clean: Picture, quality: int) -> Picture:
-    import cv2
-
-    coded = clean if clean.ndim == 2 else cv2.cvtColor(clean, cv2.COLOR_RGB2BGR)
-    _, buffer = cv2.imencode(".jpg", coded, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = _decoded(buffer.tobytes(), cv2.IMREAD_GRAYSCALE if clean.ndim == 2 else cv2.IMREAD_COLOR)
-    return _as_bytes(decoded if clean.ndim == 2 else cv2.cvtColor(_as_bytes(decoded), cv2.COLOR_BGR2RGB))
-
-
 def _planes(picture: Picture, engine: Engine) -> Picture:
     """The engine's input, [1, C, H, W]."""
     if engine.layout == "rgb":
         colour = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
         return np.ascontiguousarray(colour.transpose(2, 0, 1))[None]
-    if picture.ndim == 2:
-        return picture[None, None]
-    return _luma(picture)[None, None]
-
-
-def _luma(picture: Picture) -> Picture:
-    red, green, blue = (picture[..., channel].astype(np.float32) for channel in range(3))
-    return np.rint(0.299 * red + 0.587 * green + 0.114 * blue).astype(np.uint8)
+    return (picture if picture.ndim == 2 else luma_of(picture))[None, None]
 
 
 def _picture(picture: Picture, before: Picture, after: Picture) -> Picture:
@@ -216,8 +201,8 @@ def _compare(clean: Picture, jpeg: Picture, filtered: Picture, quality: int) -> 
         psnr_filtered=after,
         ssim_jpeg=ssim(jpeg, clean),
         ssim_filtered=ssim(filtered, clean),
-        psnr_b_jpeg=psnr_b(jpeg, clean),
-        psnr_b_filtered=psnr_b(filtered, clean),
+        psnr_b_jpeg=finite_psnr_b(jpeg, clean),
+        psnr_b_filtered=finite_psnr_b(filtered, clean),
         delta_psnr=after - before,
     )
 
@@ -245,5 +230,7 @@ def _write(target: Path, picture: Picture, alpha: Picture | None) -> None:
         temporary.write_bytes(data.tobytes())
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(f"cannot write {target} ({error.strerror}); give another folder") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,25 +78,26 @@ class Pipeline:
             KeyboardInterrupt: as it comes; the threads have ended by then.
         """
         started = time.perf_counter()
+        # Not Thread.join: a Ctrl-C during it makes Python before 3.13 take a running thread for a finished one.
+        ended = [threading.Event() for _ in range(3)]
         threads = [
-            threading.Thread(target=self._guarded, args=(work,), name=f"postfilter-{name}", daemon=True)
-            for name, work in (("decode", self._decode), ("filter", self._filter), ("encode", self._encode))
+            threading.Thread(target=self._guarded, args=(work, event), name=f"postfilter-{name}", daemon=True)
+            for (name, work), event in zip(
+                (("decode", self._decode), ("filter", self._filter), ("encode", self._encode)), ended, strict=True
+            )
         ]
         try:
             for thread in threads:
                 thread.start()
-            while any(thread.is_alive() for thread in threads):
-                threads[-1].join(_PROGRESS_SECONDS)
-                if self._stop.stopped or not threads[-1].is_alive():
-                    break
+            while not ended[-1].wait(_PROGRESS_SECONDS) and not self._stop.stopped:
                 self._tell(on_progress, started)
         except BaseException:
             self._stop.set()
             raise
         finally:
-            for thread in threads:
+            for thread, event in zip(threads, ended, strict=True):
                 if thread.ident is not None:
-                    thread.join()
+                    _wait(event)
         self.seconds = time.perf_counter() - started
         if self._stop.failure is not None:
             raise self._stop.failure
@@ -108,13 +110,15 @@ class Pipeline:
         fps = done / max(time.perf_counter() - started, 1e-9)
         on_progress(done, self._source.info.frames, fps=fps, speed=fps / float(self._source.info.frame_rate))
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[[], None], ended: threading.Event) -> None:
         try:
             work()
         except Stopped:
             return
         except BaseException as error:
             self._stop.set(error)
+        finally:
+            ended.set()
 
     def _decode(self) -> None:
         items = self._source.items()
@@ -195,3 +199,13 @@ class Pipeline:
         before = time.perf_counter()
         self._sink.finish()
         self.busy_seconds["encode"] += time.perf_counter() - before
+
+
+def _wait(event: threading.Event) -> None:
+    """Wait for a thread's end, through a second Ctrl-C too: a stopped one ends within a frame.
+
+    Left alive, it would still be in the file and the engine that are closed next, and the process would abort.
+    """
+    while not event.is_set():
+        with suppress(KeyboardInterrupt, SystemExit):
+            event.wait()

@@ -96,7 +96,7 @@ class FileSink:
         self._held_bytes = 0
         self._video_seconds = float("-inf")
         self._path = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
-        self._container = _open(self._path, keyed_metadata(source.container))
+        self._container = _open(self._path, target, keyed_metadata(source.container))
         self._copied: dict[int, CopiedTrack] = {}
         try:
             self._add_tracks(source, settings)
@@ -235,7 +235,7 @@ class FileSink:
         return OutputError(f"cannot write {self.target} ({reason}); look at the disk's room and the folder's rights")
 
 
-def _open(path: Path, options: dict[str, str]) -> Any:
+def _open(path: Path, target: Path, options: dict[str, str]) -> Any:
     try:
         with path.open("xb"):
             pass  # says clearly what is wrong with the folder, before FFmpeg does
@@ -246,5 +246,5 @@ def _open(path: Path, options: dict[str, str]) -> Any:
     except (av.FFmpegError, OSError, ValueError) as error:
         path.unlink(missing_ok=True)
         raise OutputError(
-            f"no container is known by the suffix {path.suffix!r}; give a name that ends in .mkv, .mp4, .mov, .ts, …"
+            f"no container is known by the suffix {target.suffix!r}; give a name that ends in .mkv, .mp4, .mov, .ts, …"
         ) from error

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from postfilter.errors import InputError
 from postfilter.video.pixels import PixelFormat, pixel_format
 from postfilter.video.siting import read_siting
+from postfilter.video.target import check_source
 from postfilter.video.truncation import check_whole
 
 __all__ = ["ClipInfo", "Source", "probe"]
@@ -277,9 +278,7 @@ def probe(path: str | Path) -> ClipInfo:
 
 
 def _open(path: Path) -> Any:
-    if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {kind}; give a video file")
+    check_source(path, wanted="a video file")
     try:
         # Metadata in another encoding than UTF-8 is common in old files and no reason to refuse one.
         return av.open(str(path), metadata_errors="replace")

@@ -1,12 +1,24 @@
-"""Which outputs are refused before any work is done."""
+"""Which inputs and outputs are refused before any work is done."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from postfilter.errors import OutputError
+from postfilter.errors import InputError, OutputError
 
-__all__ = ["check_target"]
+__all__ = ["check_source", "check_target"]
+
+
+def check_source(source: Path, *, wanted: str) -> None:
+    """Refuse an input that is no file; `wanted` says what to give instead.
+
+    Raises:
+        InputError: it is absent, a folder, or something that cannot be read twice, such as a pipe.
+    """
+    if source.is_file():
+        return
+    state = "is a folder" if source.is_dir() else "is no plain file" if source.exists() else "does not exist"
+    raise InputError(f"{source} {state}; give {wanted}")
 
 
 def check_target(target: Path, *, source: Path, overwrite: bool) -> None:

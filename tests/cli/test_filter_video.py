@@ -89,7 +89,22 @@ def test_mistakes_are_one_line_and_status_one(run: Any, luma_engine: Path, clip_
     assert (status == 1 and "export-engine" in err) or "engine.json" in err
 
 
-def test_ctrl_c_leaves_nothing(luma_engine: Path, tmp_path: Path) -> None:
+def test_names_that_the_system_refuses_are_no_bug_of_ours(
+    run: Any, luma_engine: Path, clip_pair: Any, tmp_path: Path
+) -> None:
+    too_long = tmp_path / ("x" * 300 + ".mp4")
+    for arguments in ((too_long, tmp_path / "out.mp4"), (clip_pair.coded, too_long)):
+        status, out, err = run(*arguments, "--engine", luma_engine)
+        assert status == 1 and out == ""
+        assert err.startswith("filter-video: error: cannot use ") and err.count("\n") == 1
+
+
+def test_a_name_without_suffix_is_told_as_typed(run: Any, luma_engine: Path, clip_pair: Any, tmp_path: Path) -> None:
+    status, _, err = run(clip_pair.coded, tmp_path / "out", "--engine", luma_engine)
+    assert status == 1 and "suffix ''" in err and "partial" not in err
+
+
+def test_ending_it_leaves_nothing(luma_engine: Path, tmp_path: Path) -> None:
     source, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
     with av.open(str(source), "w") as container:
         stream: Any = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
@@ -100,15 +115,23 @@ def test_ctrl_c_leaves_nothing(luma_engine: Path, tmp_path: Path) -> None:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     command = [sys.executable, "-c", RUN, str(source), str(target), "--engine", str(luma_engine), "--preset", "slow"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while not any("partial" in each.name for each in tmp_path.iterdir()):
-        assert process.poll() is None and time.monotonic() < deadline, "it never began to write"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
-    assert [each.name for each in tmp_path.iterdir()] == ["in.mkv"]
+    # The second Ctrl-C of an impatient user comes while the threads end.
+    for numbers, status, told in (
+        ((signal.SIGINT,), 130, "interrupted"),
+        ((signal.SIGINT, signal.SIGINT), 130, "interrupted"),
+        ((signal.SIGTERM,), 143, ""),
+    ):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 30
+        while not any("partial" in each.name for each in tmp_path.iterdir()):
+            assert process.poll() is None and time.monotonic() < deadline, "it never began to write"
+            time.sleep(0.02)
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.01)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == status and told in err and "Traceback" not in err
+        assert [each.name for each in tmp_path.iterdir()] == ["in.mkv"]
 
 
 def test_help_is_quick_and_needs_no_backend() -> None:

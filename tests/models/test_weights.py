@@ -87,7 +87,7 @@ def test_unknown_names_are_told_the_known_ones():
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-@pytest.mark.parametrize("content", [b"", b"not weights at all", bytes(3000)])
+@pytest.mark.parametrize("content", [b"", b"not weights at all", b"<html>", b"everything", b"\x80\x02}q", bytes(3000)])
 def test_damaged_files_are_refused(tmp_path, suffix, content):
     path = tmp_path / f"w{suffix}"
     path.write_bytes(content)

@@ -74,6 +74,17 @@ def test_a_perfect_filter_counts_a_hundred_decibels(folder):
     assert rows[1]["psnr"] == 100 and rows[1]["ssim"] == pytest.approx(1)
 
 
+def test_a_quality_given_twice_counts_once(folder):
+    rows = evaluate_images(folder, lambda x: x, layout="luma", method="x", qualities=[30, 10, 30])
+    assert [(row["quality"], row["images"]) for row in rows] == [(30, 2), (30, 2), (10, 2), (10, 2)]
+
+
+def test_grey_pictures_are_coded_as_grey():
+    grey = luma_of(data.coffee()[100:190, 150:279])
+    coded = jpeg_round_trip(grey, quality=90)
+    assert coded.shape == grey.shape and 0 < np.abs(coded.astype(int) - grey).mean() < 4
+
+
 def test_progress_reaches_its_end(folder):
     told = []
     evaluate_images(

@@ -56,7 +56,7 @@ except MissingDependencyError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert f"needs {backend}, which is broken" in done.stdout
+    assert f"needs {backend}, which is installed but broken" in done.stdout
     assert "libmissing.so.1" in done.stdout
 
 

@@ -221,7 +221,7 @@ def test_tensorrt_installed_but_broken(
     (tmp_path / "tensorrt.py").write_text(statement)
     monkeypatch.delitem(sys.modules, "tensorrt")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(MissingDependencyError, match=rf"needs tensorrt, which is broken .*{told}"):
+    with pytest.raises(MissingDependencyError, match=rf"needs tensorrt, which is installed but broken .*{told}"):
         load_engine(make_trt_engine())
 
 

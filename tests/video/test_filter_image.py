@@ -98,6 +98,13 @@ def test_a_clean_picture_is_compressed_and_compared(engine: Engines, clean: Pict
     assert set(told) == {"input", "output", "engine", "width", "height", "seconds", "quality"}
 
 
+def test_a_picture_that_jpeg_does_not_change_gives_numbers_that_json_holds(engine: Engines, tmp_path: Path) -> None:
+    flat = save(tmp_path / "flat.png", np.full((48, 64, 3), 128, np.uint8))
+    result = filter_image(flat, tmp_path / "out.png", engine(), jpeg_quality=100)
+    told = json.loads(json.dumps(result.as_json(), allow_nan=False))
+    assert told["quality"]["psnr_jpeg"] == told["quality"]["psnr_b_jpeg"] == 100
+
+
 def test_the_rotation_of_exif_is_applied(engine: Engines, clean: Picture, tmp_path: Path) -> None:
     source = save(tmp_path / "in.jpg", clean)
     content = source.read_bytes()
