@@ -46,7 +46,7 @@ def import_onnxruntime(purpose: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingDependencyError("onnxruntime", purpose, "export", error) from error
+        raise MissingDependencyError("onnxruntime", purpose, "onnxruntime", error) from error
     return onnxruntime
 
 
