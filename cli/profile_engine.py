@@ -75,8 +75,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError("give an engine or a model to measure, or --slides, one of the two")
     if arguments.no_measure and not arguments.slides:
         raise InputError("--no-measure belongs to --slides; leave it out")
-    if arguments.seconds <= 0 or (arguments.frames is not None and arguments.frames < 1):
-        raise InputError("--seconds and --frames must be above 0")
+    if not 0 < arguments.seconds < float("inf") or (arguments.frames is not None and arguments.frames < 1):
+        raise InputError("--seconds and --frames must be numbers above 0")
     # The slides are of two models at three sizes, in fp32.
     unused = [*_build_options(arguments), *(["--size"] if arguments.size else [])]
     if arguments.slides and unused:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from postfilter.errors import MissingDependencyError, WeightsError
+from postfilter.errors import WeightsError
 from postfilter.quantize.edges import split_nodes
+from postfilter.runtime.ort import import_onnxruntime
 
 if TYPE_CHECKING:
     import onnx
@@ -31,10 +32,8 @@ def to_fp16(graph: onnx.ModelProto) -> onnx.ModelProto:
     """
     import onnx
 
-    try:
-        from onnxruntime.transformers import float16
-    except ImportError as error:
-        raise MissingDependencyError("onnxruntime", "converting to fp16", "export", error) from error
+    import_onnxruntime("converting to fp16")
+    from onnxruntime.transformers import float16
 
     head, body, tail = split_nodes(graph)
     _refuse_overflow(graph, body)

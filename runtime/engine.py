@@ -202,7 +202,8 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the backend's threads and memory. Calling it again does nothing."""
-        self._compiled.clear()
+        with self._lock:
+            self._compiled.clear()
         if self._backend is not None:
             self._backend.close()
             self._backend = None

@@ -103,8 +103,10 @@ def read_manifest(path: str | os.PathLike[str]) -> EngineManifest:
             raise ArtefactError(f"{folder / MANIFEST} lists {name!r}, which is not a plain file name; {_EXPORT_AGAIN}")
         try:
             found = sha256_of_file(file)
+        except FileNotFoundError as error:
+            raise ArtefactError(f"the engine {folder} lacks its file {name}; {_EXPORT_AGAIN}") from error
         except OSError as error:
-            raise ArtefactError(f"the engine {folder} lacks its file {name} ({error}); {_EXPORT_AGAIN}") from error
+            raise ArtefactError(f"{file} cannot be read ({error}); check its permissions") from error
         if found != expected:
             raise ArtefactError(
                 f"the engine {folder} is damaged: {name} has SHA-256 {found[:12]}…, its manifest says {expected[:12]}…"
@@ -195,7 +197,13 @@ def _complaints(content: dict[str, Any]) -> list[str]:
     size = content.get("size")
     if size is not None and not (isinstance(size, list) and len(size) == 2 and all(map(positive, size))):
         found.append(f"size {size!r} is not [width, height]")
+    for key in ("model", "backend", "device", "precision"):
+        if not isinstance(content.get(key, ""), str):
+            found.append(f"{key} {content[key]!r} is no text")
     for key in ("files", "cost", "built_for"):
         if not isinstance(content.get(key, {}), dict):
             found.append(f"{key} {content[key]!r} is no object")
+    cost = content.get("cost", {})
+    if isinstance(cost, dict) and not isinstance(cost.get("kmac_per_px", 0), (int, float)):
+        found.append(f"cost.kmac_per_px {cost['kmac_per_px']!r} is no number")
     return found

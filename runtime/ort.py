@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
     from postfilter.runtime.workers import FutureSamples
 
-__all__ = ["OnnxRuntimeBackend"]
+__all__ = ["OnnxRuntimeBackend", "import_onnxruntime"]
 
 _REQUESTS = 2
 """One frame computes with all threads while the next is made ready; more side by side gained nothing on two cores."""
@@ -33,14 +34,27 @@ _UPCAST = "InsertedPrecisionFreeCast_"
 """Stands before the name of a fp16 node that runs in fp32, for want of a kernel."""
 
 
+def import_onnxruntime(purpose: str) -> Any:
+    """Return the module, imported with its telemetry off: it would report to its maker from where a filter runs.
+
+    ORT_DISABLE_TELEMETRY counts at the first import in a process; a value that the user has set stays.
+
+    Raises:
+        MissingDependencyError: it is not installed, or broken; `purpose` says what needs it.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("onnxruntime", purpose, "onnxruntime", error) from error
+    return onnxruntime
+
+
 class OnnxRuntimeBackend:
     """Reads `model.onnx` into one session, which takes every shape that the graph takes."""
 
     def __init__(self, folder: Path, manifest: EngineManifest, options: Options) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingDependencyError("onnxruntime", f"the engine {folder}", "export", error) from error
+        onnxruntime = import_onnxruntime(f"the engine {folder}")
         self._ort = onnxruntime
         self._options = options
         self._provider, self._provider_options = _provider(onnxruntime, options.device)

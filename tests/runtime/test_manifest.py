@@ -56,6 +56,9 @@ def test_a_missing_file_is_named(make_engine: MakeEngine) -> None:
     [
         ({"schema_version": 99}, "schema version 99"),
         ({"backend": "abacus"}, "'abacus'.*openvino"),
+        ({"backend": ["openvino"]}, "backend .* is no text"),
+        ({"device": {"name": "CPU"}}, "device .* is no text"),
+        ({"cost": {"kmac_per_px": "16.2"}}, "kmac_per_px '16.2' is no number"),
         ({"layout": "cmyk"}, "cmyk"),
         ({"bit_depth": 64}, "bit_depth 64"),
         ({"size_multiple": 0}, "size_multiple 0"),
