@@ -71,6 +71,9 @@ def _best_crop(number: int, frames: tuple[av.VideoFrame, av.VideoFrame, av.Video
     lumas = [_luma(frame) for frame in frames]
     before, after = (_over_crops((luma - lumas[2]) ** 2) for luma in lumas[:2])
     inside = (before - after) / np.sqrt(before + 1)
+    # A crop that is nearly all black or white may gain much and shows little.
+    brightness = _over_crops(lumas[2]) / SIDE**2
+    inside[(brightness < 60) | (brightness > 200)] = -np.inf
     y, x = (int(i) for i in np.unravel_index(int(np.argmax(inside)), inside.shape))
     area = slice(y, y + SIDE), slice(x, x + SIDE)
     pictures = [frame.to_ndarray(format="rgb24")[area] for frame in frames]
