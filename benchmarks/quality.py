@@ -19,7 +19,7 @@ from postfilter.export import engine_from
 from postfilter.quality import evaluate_clips, evaluate_images
 
 JPEG_QUALITIES = (10, 20, 30, 40)
-CODED_AT = (("hevc", 37), ("hevc", 32), ("hevc", 27), ("h264", 37), ("h264", 32), ("h264", 27))
+CODED_AT = (("hevc", 37), ("hevc", 32), ("hevc", 27), ("h264", 37), ("h264", 27))
 
 
 def main() -> None:
