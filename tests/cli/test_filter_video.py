@@ -104,6 +104,11 @@ def test_a_name_without_suffix_is_told_as_typed(run: Any, luma_engine: Path, cli
     assert status == 1 and "suffix ''" in err and "partial" not in err
 
 
+def _as_from_a_terminal() -> None:
+    """A job in the background of a script ignores Ctrl-C, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ending_it_leaves_nothing(luma_engine: Path, tmp_path: Path) -> None:
     source, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
     with av.open(str(source), "w") as container:
@@ -121,7 +126,7 @@ def test_ending_it_leaves_nothing(luma_engine: Path, tmp_path: Path) -> None:
         ((signal.SIGINT, signal.SIGINT), 130, "interrupted"),
         ((signal.SIGTERM,), 143, ""),
     ):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_as_from_a_terminal)
         deadline = time.monotonic() + 30
         while not any("partial" in each.name for each in tmp_path.iterdir()):
             assert process.poll() is None and time.monotonic() < deadline, "it never began to write"
