@@ -134,17 +134,23 @@ class Command:
 
 
 def _clean_up_when_ended() -> None:
-    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that no half-written output stays behind."""
+    """Let Ctrl-C, SIGTERM and SIGHUP unwind the stack once, so that no half-written output stays behind.
+
+    What comes after the first of a kind is ignored: it would cut the clean-up short.
+    """
 
     def leave(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
         return  # Python allows handlers there only
-    for name in ("SIGTERM", "SIGHUP"):  # the second is not on Windows
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last is not on Windows
         number = getattr(signal, name, None)
         # Ignored, as nohup has it, stays ignored.
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, leave)
 
 
