@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from postfilter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from postfilter.export.build import BuildResult, build_engine
@@ -47,8 +48,4 @@ _HOME = {
     "verify_engine": "verify",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'postfilter.export' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"postfilter.export.{_HOME[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOME)

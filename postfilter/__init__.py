@@ -6,8 +6,9 @@ backend.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from postfilter.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -29,18 +30,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "Engine": "postfilter.runtime:Engine",
-    "build_engine": "postfilter.export:build_engine",
-    "cached_engine": "postfilter.export:cached_engine",
-    "filter_image": "postfilter.video:filter_image",
-    "filter_video": "postfilter.video:filter_video",
-    "load_engine": "postfilter.runtime:load_engine",
-    "load_model": "postfilter.models:load",
+    "Engine": "runtime",
+    "build_engine": "export",
+    "cached_engine": "export",
+    "filter_image": "video",
+    "filter_video": "video",
+    "load_engine": "runtime",
+    "load_model": "models:load",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'postfilter' has no attribute {name!r}")
-    module, attribute = _HOME[name].split(":")
-    return getattr(importlib.import_module(module), attribute)
+__getattr__ = lazy_names(__name__, _HOME)

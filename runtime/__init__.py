@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from postfilter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from postfilter.runtime.backend import BACKENDS, Execution
@@ -52,8 +53,4 @@ _HOME = {
     "write_manifest": "manifest",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'postfilter.runtime' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"postfilter.runtime.{_HOME[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOME)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from postfilter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from postfilter.video.clip import VideoResult, filter_video
@@ -36,8 +37,4 @@ _HOME = {
     "probe": "source",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'postfilter.video' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"postfilter.video.{_HOME[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOME)
