@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from postfilter.cli.command import Command, Reporter
 from postfilter.cli.options import DEFAULT_BACKEND, DEFAULT_PRECISION, add_build_options, size_label
+from postfilter.errors import InputError
 from postfilter.models import names
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="scratch memory that a layer may ask for (default: what the GPU has)",
     )
+    group.add_argument(
+        "--dla",
+        type=int,
+        metavar="CORE",
+        help="run what it takes on this core (0 or 1) of a Jetson's DLA, the rest on the GPU; --fp16 and one --size",
+    )
     group.add_argument("--effort", type=int, default=3, metavar="0..5", help="how much the builder tries (default: 3)")
 
 
@@ -91,6 +98,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
         weights=arguments.weights,
         residual=arguments.residual,
         output=arguments.output or Path("engines") / name,
+        device=_dla(arguments.dla, backend),
         rewrite=arguments.rewrite,
         verify_with=arguments.verify_with,
         plan_options=PlanOptions(
@@ -107,6 +115,15 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
         "build_seconds": round(result.build_seconds, 3),
         "steps": list(result.steps),
     }
+
+
+def _dla(core: int | None, backend: str) -> str | None:
+    """Return the device that `--dla` names, None where it is not given."""
+    if core is None:
+        return None
+    if backend != "tensorrt" or core < 0:
+        raise InputError(f"--dla {core} is not to be had with --backend {backend}: give a core from 0 and tensorrt")
+    return f"dla:{core}"
 
 
 def _render(result: dict[str, Any], console: Console) -> None:
