@@ -18,7 +18,7 @@ from postfilter.export.cache import cache_folder
 from postfilter.export.costs import cost
 from postfilter.export.folder import check_replaceable, staging_folder
 from postfilter.export.graph import BIT_DEPTH, graph_bytes, to_graph
-from postfilter.export.key import build_options, request_parts, with_key
+from postfilter.export.key import DEFAULT_DEVICE, request_parts, with_key
 from postfilter.export.pictures import drawn_frames, read_frames
 from postfilter.export.plan import build_plan, open_workshop
 from postfilter.export.plan_options import PlanOptions, frame_range
@@ -39,9 +39,6 @@ __all__ = ["DEFAULT_DEVICE", "PRECISIONS", "BuildResult", "Precision", "build_en
 
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
-
-DEFAULT_DEVICE = {"openvino": "CPU", "onnxruntime": "cpu", "torch": "cpu", "tensorrt": "cuda:0"}
-"""The device that every machine has, in each backend's own words; TensorRT's is the first GPU."""
 
 _COST_SIZE = (1920, 1080)
 """The size that costs are told for where the engine takes any."""
@@ -129,11 +126,12 @@ def build_engine(
         model,
         precision=precision,
         backend=backend,
-        device=device or DEFAULT_DEVICE[backend],
+        device=device,
         size=size,
         weights=weights,
         residual=residual,
-        options=build_options(backend, rewrite=rewrite, plan_options=plan_options),
+        rewrite=rewrite,
+        plan_options=plan_options,
     )
     step("making the graph")
     with _names_missing("onnx", "making a graph"):

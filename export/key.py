@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postfilter import __version__, models
+from postfilter.errors import UnknownNameError
 from postfilter.runtime.machine import device_facts, installed_version
 from postfilter.runtime.manifest import SCHEMA_VERSION, sha256_of_file
 
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
     from postfilter.export.plan_options import PlanOptions
     from postfilter.runtime import EngineManifest
 
-__all__ = ["Change", "build_key", "build_options", "differences", "engine_parts", "request_parts", "with_key"]
+__all__ = [
+    "DEFAULT_DEVICE",
+    "Change",
+    "build_key",
+    "build_options",
+    "differences",
+    "engine_parts",
+    "request_parts",
+    "with_key",
+]
+
+DEFAULT_DEVICE = {"openvino": "CPU", "onnxruntime": "cpu", "torch": "cpu", "tensorrt": "cuda:0"}
+"""The device that every machine has, in each backend's own words; TensorRT's is the first GPU."""
 
 _IN_MANIFEST = ("model", "precision", "size", "backend", "backend_version", "device")
 """Parts that are keys of the manifest by the same name; the others are its `key_parts`."""
@@ -58,11 +71,11 @@ def request_parts(
     *,
     precision: str,
     backend: str,
-    device: str,
+    device: str | None = None,
     size: tuple[int, int] | None = None,
     weights: Path | None = None,
     residual: bool | None = None,
-    options: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Return all that decides what an engine built now would be, in values that JSON can hold.
 
@@ -70,20 +83,23 @@ def request_parts(
         model: one of `models.names()`.
         precision: what is asked for.
         backend: a key of `runtime.BACKENDS`.
-        device: the backend's name of the device.
+        device: the backend's name of the device; as `DEFAULT_DEVICE` has it where None.
         size: (width, height), or None for any.
         weights: the user's own weights; the shipped ones where None.
         residual: as asked for; see `models.load`.
-        options: of `build_options`.
+        options: see `build_options`.
 
     Returns:
         Name -> value, in the order in which they are told to a person. Parts of the machine are those of
         `runtime.machine.device_facts`.
 
     Raises:
-        UnknownNameError: no such model.
+        UnknownNameError: no such model or backend.
         WeightsError: there are no weights.
     """
+    if backend not in DEFAULT_DEVICE:
+        raise UnknownNameError("backend", backend, tuple(DEFAULT_DEVICE))
+    device = device or DEFAULT_DEVICE[backend]
     source = weights or models.card(model).weights_path
     if not source.is_file():
         models.load(model, weights=weights)  # which tells what is wrong with it
@@ -93,7 +109,7 @@ def request_parts(
         "residual": residual,
         "precision": precision,
         "size": None if size is None else list(size),
-        "options": dict(build_options(backend) if options is None else options),
+        "options": build_options(backend, **options),
         "backend": backend,
         "backend_version": installed_version(backend),
         "device": device,

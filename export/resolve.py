@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postfilter import models
-from postfilter.errors import InputError, UnknownNameError
+from postfilter.errors import InputError
 from postfilter.export.cache import Standing, cached_folder, cached_standing, tidy, used
 from postfilter.export.key import request_parts
-from postfilter.runtime import BACKENDS, load_engine
+from postfilter.runtime import load_engine
 from postfilter.runtime.manifest import MANIFEST
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def engine_folder(
     Args:
         model_or_engine: a model's name, or the path of a folder that holds `engine.json`. A name is the model's
             wherever one stands, so that a command means the same in every folder; a folder of that name is given as
-            `./name`, or as a `Path`.
+            `./name`, or as a `Path`, which is never a model's name. What a folder holds is found out on loading.
         precision: of a model's engine, as all that follow; see `build_engine`. A folder's engine stays as built.
         backend: as above.
         size: as above.
@@ -95,10 +95,13 @@ def engine_folder(
         on_step: told in a few words what begins, while an engine is built.
 
     Raises:
-        InputError: neither a model nor a folder with an engine.
+        InputError: text that is neither a model nor a path.
         PostfilterError: see `build_engine`.
     """
+    path = Path(model_or_engine)
     if names_model(model_or_engine):
+        if (path / MANIFEST).is_file():
+            _log.warning("%s is taken for the model; the engine in this folder is ./%s", path, path)
         return cached_engine(
             str(model_or_engine),
             precision=precision,
@@ -108,10 +111,9 @@ def engine_folder(
             residual=residual,
             on_step=on_step,
         )
-    path = Path(model_or_engine)
-    if not path.exists():
+    if isinstance(model_or_engine, str) and not path.exists():
         raise InputError(
-            f"{str(model_or_engine)!r} is neither a model ({', '.join(models.names())}) nor a folder with an engine; "
+            f"{model_or_engine!r} is neither a model ({', '.join(models.names())}) nor a folder with an engine; "
             "make one with export-engine"
         )
     return path.parent if path.name == MANIFEST else path
@@ -119,10 +121,7 @@ def engine_folder(
 
 def names_model(model_or_engine: str | Path) -> bool:
     """Whether this is a model's name rather than a folder's; see `engine_folder`."""
-    named = isinstance(model_or_engine, str) and model_or_engine in models.names()
-    if named and (Path(model_or_engine) / MANIFEST).is_file():
-        _log.warning("%s is taken for the model; the engine in this folder is ./%s", model_or_engine, model_or_engine)
-    return named
+    return isinstance(model_or_engine, str) and model_or_engine in models.names()
 
 
 def cached_engine(
@@ -153,15 +152,12 @@ def cached_engine(
     Raises:
         PostfilterError: see `build_engine`.
     """
-    if backend not in BACKENDS:
-        raise UnknownNameError("backend", backend, tuple(BACKENDS))
-    from postfilter.export.build import DEFAULT_DEVICE, build_engine
+    from postfilter.export.build import build_engine
 
     parts = request_parts(
         model,
         precision=precision,
         backend=backend,
-        device=DEFAULT_DEVICE[backend],
         size=size,
         weights=weights,
         residual=residual,

@@ -71,8 +71,7 @@ def _require_reader(folder: Path, manifest: EngineManifest) -> None:
 
 
 def _require_target(folder: Path, manifest: EngineManifest, device: str) -> None:
-    name = device.lower()
-    name = "cuda:0" if name == "cuda" else name
+    name = cuda_probe.cuda_name(device)
     found = next((each for each in cuda_probe.probe_cuda().devices if f"cuda:{each.index}" == name), None)
     if found is None:
         return

@@ -42,17 +42,16 @@ def device_facts(backend: str, device: str) -> dict[str, Any]:
         `platform` and `device_name`; for a CPU also `cpu_features`, for an NVIDIA GPU `compute_capability`, `driver`
         and `cuda`. `platform` alone where there is no such device here.
     """
-    kind = device.lower()
     here = {"platform": platform_name()}
-    if kind.startswith("cuda"):
-        name = "cuda:0" if kind == "cuda" else kind
+    gpu = cuda_probe.cuda_name(device)
+    if gpu is not None:
         probe = cuda_probe.probe_cuda()
-        found = next((each for each in probe.devices if f"cuda:{each.index}" == name), None)
+        found = next((each for each in probe.devices if f"cuda:{each.index}" == gpu), None)
         if found is None:
             return here
         told = {"driver": probe.driver, "cuda": probe.cuda}
         return here | {"device_name": found.name, "compute_capability": found.compute_capability} | told
-    if kind == "cpu":
+    if device.lower() == "cpu":
         return here | {"device_name": cpu_name(), "cpu_features": list(cpu_features())}
     return here | (_openvino_facts(device) if backend == "openvino" else {})
 

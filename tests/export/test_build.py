@@ -13,7 +13,7 @@ import torch
 from onnx import numpy_helper
 
 from postfilter import models
-from postfilter.errors import InputError, OutputError, UnknownNameError, VerificationError, WeightsError
+from postfilter.errors import ArtefactError, InputError, OutputError, UnknownNameError, VerificationError, WeightsError
 from postfilter.export import build_engine, cached_engine, engine_from, verify_engine
 from postfilter.export.key import build_key, engine_parts
 from postfilter.export.pictures import drawn_frames, read_frames
@@ -244,4 +244,6 @@ class TestCache:
 
     def test_what_is_neither_is_told(self, tmp_path):
         with pytest.raises(InputError, match=r"neither a model .*fastarcnn.* nor a folder"):
+            engine_from(str(tmp_path / "absent"))
+        with pytest.raises(ArtefactError, match="does not exist"):
             engine_from(tmp_path / "absent")
