@@ -27,6 +27,9 @@ __all__ = ["KEPT", "Standing", "cache_folder", "cached_folder", "cached_standing
 KEPT = 4
 """Engines of one model, size, precision and backend that are kept."""
 
+_TOLD = 3
+"""Changes that are told in one line."""
+
 _LEFT_BEHIND_SECONDS = 24 * 3600
 """An unfinished folder this old was left by a build that was killed."""
 
@@ -48,6 +51,15 @@ class Standing:
     def current(self) -> bool:
         """Whether building would make the same engine again."""
         return self.exists and not self.changes
+
+    @property
+    def reason(self) -> str:
+        """What would be the reason to build, in one line: that there is none, or the first of what changed."""
+        if not self.exists:
+            return "there is none yet"
+        told = [str(change) for change in self.changes[:_TOLD]]
+        more = len(self.changes) - len(told)
+        return ", ".join(told) + (f", and {more} more" if more else "")
 
     def as_json(self) -> dict[str, Any]:
         """Return it as what `json` writes."""

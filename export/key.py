@@ -205,8 +205,8 @@ def _flat(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _readable(part: str, value: Any) -> str:
-    if value is None:
-        return "dynamic" if part == "size" else "none"
+    if value is None or value == "":
+        return "dynamic" if part == "size" else "not told"
     if isinstance(value, list):
         return ("x" if part == "size" else " ").join(map(str, value))
     text = str(value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from postfilter import models
 from postfilter.errors import InputError
-from postfilter.export.cache import Standing, cached_folder, cached_standing, tidy, used
+from postfilter.export.cache import cached_folder, cached_standing, tidy, used
 from postfilter.export.key import request_parts
 from postfilter.runtime import load_engine
 from postfilter.runtime.manifest import MANIFEST
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from postfilter.runtime import Engine
 
 __all__ = ["cached_engine", "engine_folder", "engine_from", "names_model"]
-
-_TOLD = 3
-"""Changes that are told in one line."""
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +164,7 @@ def cached_engine(
         used(found.engine)
         return found.engine
     if on_step:
-        on_step(f"building the engine of {model}: {_why(found)}")
+        on_step(f"building the engine of {model}: {found.reason}")
     folder = cached_folder(parts)
     build_engine(
         model,
@@ -181,12 +178,3 @@ def cached_engine(
     )
     tidy(folder)
     return folder
-
-
-def _why(found: Standing) -> str:
-    """Why an engine is built, in one line."""
-    if not found.exists:
-        return "there is none in the cache yet"
-    told = [str(change) for change in found.changes[:_TOLD]]
-    more = len(found.changes) - len(told)
-    return f"{', '.join(told)}{f', and {more} more' if more else ''}"

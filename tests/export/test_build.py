@@ -223,7 +223,7 @@ class TestCache:
             return cached_engine("fastarcnn-luma", weights=weights_of("fastarcnn-luma"), on_step=steps.append)
 
         folder = engine()
-        assert steps[0] == "building the engine of fastarcnn-luma: there is none in the cache yet"
+        assert steps[0] == "building the engine of fastarcnn-luma: there is none yet"
         assert folder.is_relative_to(tmp_path / "cache" / "postfilter" / "engines")
         assert engine() == folder
         assert steps == []

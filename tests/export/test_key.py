@@ -108,7 +108,7 @@ def test_changes_read_as_what_old_new():
         "size: dynamic -> 720x480",
         "backend_version: 2026.4.1 -> 2026.5.0",
         "cpu_features: avx2 avx512f -> avx2",
-        "driver: none -> 550",
+        "driver: not told -> 550",
     ]
 
 
