@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from onnx import numpy_helper
 
 from postfilter import models
 from postfilter.errors import ArtefactError, InputError, OutputError, UnknownNameError, VerificationError, WeightsError
-from postfilter.export import build_engine, cached_engine, engine_from, verify_engine
+from postfilter.export import build_engine, cached_engine, engine_folder, engine_from, verify_engine
 from postfilter.export.key import build_key, engine_parts
 from postfilter.export.pictures import drawn_frames, read_frames
 from postfilter.export.verify import reference_output
@@ -234,6 +235,16 @@ class TestCache:
         assert engine() == folder
         assert "backend_version: 2020.1 -> " in steps[0]
         assert read_manifest(folder).backend_version != "2020.1"
+
+    def test_a_models_name_is_the_model_in_every_folder(self, weights_of, built, tmp_path, monkeypatch, caplog):
+        monkeypatch.chdir(tmp_path)
+        shutil.copytree(built.engine, "fastarcnn-luma")
+        here = Path("fastarcnn-luma")
+        assert engine_folder("./fastarcnn-luma") == engine_folder(here) == engine_folder(here / "engine.json") == here
+        assert caplog.text == ""
+        by_name = engine_folder("fastarcnn-luma", weights=weights_of("fastarcnn-luma"))
+        assert by_name.is_relative_to(tmp_path / "cache")
+        assert "fastarcnn-luma is taken for the model; the engine in this folder is ./fastarcnn-luma" in caplog.text
 
     def test_engine_from_takes_a_model_or_a_folder(self, weights_of, built):
         frame = drawn_frames("luma")[1]
