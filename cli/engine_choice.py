@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from postfilter.cli.options import add_build_options, add_device_options, build_options_given, open_engine
-from postfilter.errors import InputError
+from postfilter.cli.options import add_build_options, add_device_options, open_engine
 
 if TYPE_CHECKING:
     from postfilter.cli.command import Reporter
@@ -43,20 +42,6 @@ def open_chosen_engine(arguments: argparse.Namespace, reporter: Reporter, *, bit
         PostfilterError: whatever loading or building finds wrong.
     """
     if arguments.engine is not None:
-        given = build_options_given(arguments)
-        if given:
-            raise InputError(
-                f"--engine takes {arguments.engine} as it was built: {', '.join(given)} cannot change it; leave the "
-                "option out, or give --model"
-            )
-        from postfilter.runtime import load_engine
-
-        return load_engine(
-            arguments.engine,
-            bit_depth=bit_depth,
-            device=arguments.device,
-            threads=arguments.threads,
-            requests=arguments.requests,
-        )
+        return open_engine(arguments.engine, arguments, bit_depth=bit_depth, on_step=reporter.note)
     arguments.precision = arguments.precision or FILTER_PRECISION
     return open_engine(arguments.model or DEFAULT_FILTER, arguments, bit_depth=bit_depth, on_step=reporter.note)

@@ -71,7 +71,9 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse what makes no sense, and missing inputs, before an engine is built."""
     from postfilter.errors import InputError
-    from postfilter.quality import clip_files, image_files
+    from postfilter.export import names_model
+    from postfilter.models import card
+    from postfilter.quality import check_coding, check_qualities, clip_files, image_files
 
     for_clips = ("codec", "qp", "frames", "preset")
     unused, other = (for_clips, "--clips") if arguments.images else (("jpeg_quality",), "--images")
@@ -79,9 +81,32 @@ def _check(arguments: argparse.Namespace) -> None:
     if given:
         raise InputError(f"{', '.join(given)} belongs to {other}; leave it out or give {other}")
     if arguments.images:
+        check_qualities(arguments.jpeg_quality or _JPEG_QUALITIES)
         image_files(arguments.images)
     else:
+        check_coding(**_coding(arguments))
+        if names_model(arguments.model):
+            _require_luma(arguments.model, card(arguments.model).layout)
         clip_files(arguments.clips)
+
+
+def _coding(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "codec": arguments.codec or "hevc",
+        "qp": _QP if arguments.qp is None else arguments.qp,
+        "frames": arguments.frames,
+        "preset": arguments.preset or "medium",
+    }
+
+
+def _require_luma(model: str, layout: str) -> None:
+    from postfilter.errors import InputError
+
+    if layout != "luma":
+        raise InputError(
+            f"{model} takes RGB, and clips are measured on luma alone; give a luma model such as fastarcnn-luma, or "
+            "run filter-video with --reference, which converts"
+        )
 
 
 def _on_images(arguments: argparse.Namespace, engine: Engine, reporter: Reporter) -> dict[str, Any]:
@@ -100,23 +125,15 @@ def _on_images(arguments: argparse.Namespace, engine: Engine, reporter: Reporter
 
 
 def _on_clips(arguments: argparse.Namespace, engine: Engine, reporter: Reporter) -> dict[str, Any]:
-    from postfilter.errors import InputError
     from postfilter.quality import evaluate_clips
 
-    if engine.layout != "luma":
-        raise InputError(
-            f"{engine.manifest.model} takes RGB, and clips are measured on luma alone; give a luma model such as "
-            "fastarcnn-luma, or run filter-video with --reference, which converts"
-        )
+    _require_luma(engine.manifest.model, engine.layout)
     with reporter.progress("clips") as update:
         return evaluate_clips(
             arguments.clips,
             engine,
             method=engine.manifest.model,
-            codec=arguments.codec or "hevc",
-            qp=_QP if arguments.qp is None else arguments.qp,
-            frames=arguments.frames,
-            preset=arguments.preset or "medium",
+            **_coding(arguments),
             on_progress=update,
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from postfilter.cli.command import Command, Reporter
 from postfilter.cli.options import DEFAULT_BACKEND, DEFAULT_PRECISION, add_build_options, size_label
+from postfilter.errors import InputError
 from postfilter.models import names
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ against PyTorch. Without --fp16 it is {DEFAULT_PRECISION}.
 examples:
   export-engine fastarcnn-luma --fp16
   export-engine fastarcnn --size 1080p --backend onnxruntime
-  export-engine arcnn --weights mine.pth --output engines/mine"""
+  export-engine arcnn --weights mine.pth --output engines/mine
+  export-engine fastarcnn-luma --fp16 --why-rebuild"""
 
 
 def main() -> int:
@@ -38,13 +40,23 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="the engine's folder (default: engines/MODEL-SIZE-PRECISION-BACKEND); an engine there is replaced",
+        help="the engine's folder (default: engines/MODEL-SIZE-PRECISION-BACKEND); an engine there is replaced, unless "
+        "it is just the one that would be built",
     )
     parser.add_argument(
         "--verify-with",
         type=Path,
         metavar="CLIP_OR_IMAGE",
         help="frames to verify on (default: pictures drawn here and coded as JPEG and H.264)",
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument(
+        "--rebuild", action="store_true", help="build even where the folder holds the engine that would be built"
+    )
+    again.add_argument(
+        "--why-rebuild",
+        action="store_true",
+        help="build nothing; tell which part of its key makes the engine in the folder, or in the cache, out of date",
     )
     parser.add_argument(
         "--no-rewrite",
@@ -74,44 +86,100 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="scratch memory that a layer may ask for (default: what the GPU has)",
     )
+    group.add_argument(
+        "--dla",
+        type=int,
+        metavar="CORE",
+        help="run what it takes on this core (0 or 1) of a Jetson's DLA, the rest on the GPU; --fp16 and one --size",
+    )
     group.add_argument("--effort", type=int, default=3, metavar="0..5", help="how much the builder tries (default: 3)")
 
 
 def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
-    from postfilter.export import PlanOptions, build_engine
+    from postfilter.export import build_engine, request_parts, standing
 
-    precision = arguments.precision or DEFAULT_PRECISION
-    backend = arguments.backend or DEFAULT_BACKEND
-    name = f"{arguments.model}-{size_label(arguments.size)}-{precision}-{backend}"
+    how = _how(arguments)
+    label = f"{arguments.model}-{size_label(arguments.size)}-{how['precision']}-{how['backend']}"
+    output = arguments.output or Path("engines") / label
+    parts = request_parts(arguments.model, **how)
+    if arguments.why_rebuild:
+        return _why(arguments, parts, output)
+    found = standing(output, parts)
+    # Frames of the user's own are asked for to see what comes out of them.
+    if found.current and not (arguments.rebuild or arguments.verify_with):
+        reporter.note(f"the engine in {output} is current; --rebuild builds it all the same")
+        return _as_it_is(output)
+    if found.exists:
+        reporter.note(f"building the engine in {output} again: {found.reason}")
     result = build_engine(
-        arguments.model,
-        precision=precision,
-        backend=backend,
-        size=arguments.size,
-        weights=arguments.weights,
-        residual=arguments.residual,
-        output=arguments.output or Path("engines") / name,
-        rewrite=arguments.rewrite,
-        verify_with=arguments.verify_with,
-        plan_options=PlanOptions(
-            workspace_mb=arguments.workspace_mb,
-            effort=arguments.effort,
-            compatibility=arguments.hardware_compatible,
-            version_compatible=arguments.version_compatible,
-        ),
-        on_step=reporter.note,
+        arguments.model, **how, output=output, verify_with=arguments.verify_with, on_step=reporter.note
     )
     return {
         "engine": str(result.engine),
         "manifest": result.manifest.as_json(),
         "build_seconds": round(result.build_seconds, 3),
+        "reused": False,
         "steps": list(result.steps),
     }
+
+
+def _how(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return all that decides what is built, as `build_engine` and `request_parts` take it."""
+    from postfilter.export import PlanOptions
+
+    backend = arguments.backend or DEFAULT_BACKEND
+    return {
+        "precision": arguments.precision or DEFAULT_PRECISION,
+        "backend": backend,
+        "size": arguments.size,
+        "weights": arguments.weights,
+        "residual": arguments.residual,
+        "device": _dla(arguments.dla, backend),
+        "rewrite": arguments.rewrite,
+        "plan_options": PlanOptions(
+            workspace_mb=arguments.workspace_mb,
+            effort=arguments.effort,
+            compatibility=arguments.hardware_compatible,
+            version_compatible=arguments.version_compatible,
+        ),
+    }
+
+
+def _why(arguments: argparse.Namespace, parts: dict[str, Any], output: Path) -> dict[str, Any]:
+    """Tell of the engine in the folder, or of the one in the cache where no folder is named and the usual is empty."""
+    from postfilter.export import cached_standing, standing
+
+    if arguments.verify_with is not None:
+        raise InputError("--verify-with always builds, so there is no other reason to tell; leave it out")
+    found = standing(output, parts)
+    if not found.exists and arguments.output is None:
+        cached = cached_standing(parts)
+        found = cached if cached.exists else found
+    return found.as_json()
+
+
+def _as_it_is(output: Path) -> dict[str, Any]:
+    from postfilter.runtime import read_manifest
+
+    manifest = read_manifest(output).as_json()
+    return {"engine": str(output), "manifest": manifest, "build_seconds": 0.0, "reused": True, "steps": []}
+
+
+def _dla(core: int | None, backend: str) -> str | None:
+    """Return the device that `--dla` names, None where it is not given."""
+    if core is None:
+        return None
+    if backend != "tensorrt" or core < 0:
+        raise InputError(f"--dla {core} is not to be had with --backend {backend}: give a core from 0 and tensorrt")
+    return f"dla:{core}"
 
 
 def _render(result: dict[str, Any], console: Console) -> None:
     from rich.table import Table
 
+    if "changes" in result:
+        _render_why(result, console)
+        return
     manifest = result["manifest"]
     cost, verified = manifest["cost"], manifest["verification"]
     size = manifest["size"]
@@ -119,6 +187,7 @@ def _render(result: dict[str, Any], console: Console) -> None:
     ran = manifest["precision_run"]
     half = "" if ran in (manifest["precision"], "unknown", "") else f", run here as {ran}"
     agreement = f"{verified['psnr_db']:.1f} dB" if verified["max_abs_diff"] else "identical"
+    when = "before" if result["reused"] else f"in {result['build_seconds']:.1f} s"
     rows = {
         "model": f"{manifest['model']} ({manifest['layout']}), {cost['params']:,} parameters",
         "backend": f"{manifest['backend']} {manifest['backend_version']} on {manifest['device']}",
@@ -129,7 +198,7 @@ def _render(result: dict[str, Any], console: Console) -> None:
         "cost": f"{cost['kmac_per_px']:.1f} kMAC/px; at {cost['width']}x{cost['height']}, {cost['fps']} fps "
         f"{cost['true_tflops']:.2f} TFLOPS (2 a MAC), by the slides' count {cost['slides']['tflops']:.2f} and "
         f"{cost['slides']['mem_mb']:.2f} MB",
-        "built": f"in {result['build_seconds']:.1f} s: {result['engine']}",
+        "built": f"{when}: {result['engine']}",
     }
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
@@ -140,6 +209,20 @@ def _render(result: dict[str, Any], console: Console) -> None:
     usual = "filter-video in.mp4 out.mp4" if manifest["layout"] == "luma" else "filter-image in.jpg out.png"
     # Not wrapped, so that it can be copied whole.
     console.print(f"\nnext: {usual} --engine {result['engine']}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _render_why(result: dict[str, Any], console: Console) -> None:
+    from postfilter.export import Change
+
+    if result["current"]:
+        lines = [f"nothing: the engine in {result['engine']} is current"]
+    elif not result["exists"]:
+        lines = [f"there is none yet at {result['engine']}"]
+    else:
+        lines = [f"the engine in {result['engine']} would be built again, since these changed:"]
+        lines += [f"  {Change(**change)}" for change in result["changes"]]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 COMMAND = Command(name="export-engine", summary=_SUMMARY, add_arguments=_add_arguments, run=_run, render=_render)

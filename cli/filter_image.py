@@ -40,9 +40,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
+    from postfilter.quality import check_qualities
     from postfilter.video import filter_image
     from postfilter.video.picture import check_paths
 
+    # What can be refused at once is refused before an engine is built.
+    check_qualities([] if arguments.jpeg_quality is None else [arguments.jpeg_quality])
     check_paths(arguments.input, arguments.output, overwrite=arguments.overwrite)
     with open_chosen_engine(arguments, reporter, bit_depth=8) as engine:
         result = filter_image(

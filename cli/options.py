@@ -24,6 +24,7 @@ __all__ = [
     "add_size",
     "add_weights",
     "build_options_given",
+    "chosen_folder",
     "open_engine",
     "parse_size",
     "size_label",
@@ -150,25 +151,51 @@ def open_engine(
         InputError: build options were given for an engine that is already built.
         PostfilterError: whatever loading or building finds wrong.
     """
-    from postfilter.export import engine_from
+    from postfilter.runtime import load_engine
 
-    given = build_options_given(arguments)
-    if (Path(model_or_engine) / "engine.json").is_file() and given:
-        raise InputError(
-            f"{model_or_engine} is an engine and stays as it was built: {', '.join(given)} cannot change it; "
-            "leave the option out, or give a model's name"
-        )
-    return engine_from(
-        model_or_engine,
-        precision=arguments.precision or DEFAULT_PRECISION,
-        backend=arguments.backend or DEFAULT_BACKEND,
-        size=arguments.size,
-        weights=arguments.weights,
-        residual=arguments.residual,
+    return load_engine(
+        chosen_folder(model_or_engine, arguments, on_step=on_step),
         bit_depth=bit_depth,
         device=getattr(arguments, "device", None),
         threads=getattr(arguments, "threads", None),
         requests=getattr(arguments, "requests", None),
+    )
+
+
+def chosen_folder(
+    model_or_engine: str | Path,
+    arguments: argparse.Namespace,
+    *,
+    size_builds: bool = True,
+    on_step: Callable[[str], None] | None = None,
+) -> Path:
+    """Return the folder of the engine that the user chose; see `export.engine_folder`, and `open_engine`.
+
+    Args:
+        model_or_engine: as for `open_engine`.
+        arguments: as for `open_engine`.
+        size_builds: whether `--size` is of the engine to be built; False where it means something else.
+        on_step: told what goes on while an engine is built.
+
+    Raises:
+        InputError: build options were given for an engine that is already built, or there is no such engine.
+        PostfilterError: whatever building finds wrong.
+    """
+    from postfilter.export import engine_folder, names_model
+
+    given = [option for option in build_options_given(arguments) if size_builds or option != "--size"]
+    if given and not names_model(model_or_engine) and Path(model_or_engine).exists():
+        raise InputError(
+            f"{model_or_engine} is an engine and stays as it was built: {', '.join(given)} cannot change it; "
+            "leave the option out, or give a model's name"
+        )
+    return engine_folder(
+        model_or_engine,
+        precision=arguments.precision or DEFAULT_PRECISION,
+        backend=arguments.backend or DEFAULT_BACKEND,
+        size=arguments.size if size_builds else None,
+        weights=arguments.weights,
+        residual=arguments.residual,
         on_step=on_step,
     )
 

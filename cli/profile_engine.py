@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from postfilter.cli.command import Command, Reporter
 from postfilter.cli.options import (
-    DEFAULT_BACKEND,
-    DEFAULT_PRECISION,
     add_backend,
     add_device_options,
     add_precision,
     add_weights,
     build_options_given,
+    chosen_folder,
     parse_size,
 )
 
@@ -92,7 +91,7 @@ def _profile(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any
 
     with reporter.progress("measuring") as update:
         return profile_engine(
-            _engine_folder(arguments, reporter),
+            chosen_folder(arguments.engine, arguments, size_builds=False, on_step=reporter.note),
             size=arguments.size,
             seconds=arguments.seconds,
             frames=arguments.frames,
@@ -102,31 +101,6 @@ def _profile(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any
             on_step=reporter.note,
             on_progress=update,
         ).as_json()
-
-
-def _engine_folder(arguments: argparse.Namespace, reporter: Reporter) -> Path:
-    """Return the folder that was given, or that of the engine of the model that was named."""
-    from postfilter.errors import InputError
-    from postfilter.models import names
-
-    if arguments.engine not in names():
-        given = _build_options(arguments)
-        if given:
-            raise InputError(
-                f"{arguments.engine} is no model (known: {', '.join(names())}), and an engine stays as it was built: "
-                f"leave {', '.join(given)} out"
-            )
-        return Path(arguments.engine)
-    from postfilter.export import cached_engine
-
-    return cached_engine(
-        arguments.engine,
-        precision=arguments.precision or DEFAULT_PRECISION,
-        backend=arguments.backend or DEFAULT_BACKEND,
-        weights=arguments.weights,
-        residual=arguments.residual,
-        on_step=reporter.note,
-    )
 
 
 def _slides(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:

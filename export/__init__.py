@@ -8,42 +8,59 @@ from postfilter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from postfilter.export.build import BuildResult, build_engine
+    from postfilter.export.cache import Standing, cached_standing, standing
     from postfilter.export.costs import Cost, cost, slides_rows
     from postfilter.export.graph import to_graph
-    from postfilter.export.key import build_key
+    from postfilter.export.key import Change, build_key, differences, request_parts
     from postfilter.export.plan_options import PlanOptions
-    from postfilter.export.resolve import cached_engine, engine_from
+    from postfilter.export.resolve import cached_engine, engine_folder, engine_from, names_model
     from postfilter.export.rewriting import rewrite
     from postfilter.export.verify import Verification, verify_engine
 
 __all__ = [
     "BuildResult",
+    "Change",
     "Cost",
     "PlanOptions",
+    "Standing",
     "Verification",
     "build_engine",
     "build_key",
     "cached_engine",
+    "cached_standing",
     "cost",
+    "differences",
+    "engine_folder",
     "engine_from",
+    "names_model",
+    "request_parts",
     "rewrite",
     "slides_rows",
+    "standing",
     "to_graph",
     "verify_engine",
 ]
 
 _HOME = {
     "BuildResult": "build",
+    "Change": "key",
     "Cost": "costs",
     "PlanOptions": "plan_options",
+    "Standing": "cache",
     "Verification": "verify",
     "build_engine": "build",
     "build_key": "key",
     "cached_engine": "resolve",
+    "cached_standing": "cache",
     "cost": "costs",
+    "differences": "key",
+    "engine_folder": "resolve",
     "engine_from": "resolve",
+    "names_model": "resolve",
+    "request_parts": "key",
     "rewrite": "rewriting",
     "slides_rows": "costs",
+    "standing": "cache",
     "to_graph": "graph",
     "verify_engine": "verify",
 }

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from postfilter import models
 from postfilter.errors import MissingDependencyError, OutputError, UnknownNameError
+from postfilter.export.cache import cache_folder
 from postfilter.export.costs import cost
 from postfilter.export.folder import check_replaceable, staging_folder
 from postfilter.export.graph import BIT_DEPTH, graph_bytes, to_graph
-from postfilter.export.key import build_key
+from postfilter.export.key import DEFAULT_DEVICE, request_parts, with_key
 from postfilter.export.pictures import drawn_frames, read_frames
 from postfilter.export.plan import build_plan, open_workshop
 from postfilter.export.plan_options import PlanOptions, frame_range
 from postfilter.export.program import save_program
-from postfilter.export.resolve import cache_folder
 from postfilter.export.rewriting import rewrite as rewritten
 from postfilter.export.verify import GATES_DB, Verification, check_gate, verify_engine
 from postfilter.quantize import to_fp16
@@ -39,9 +39,6 @@ __all__ = ["DEFAULT_DEVICE", "PRECISIONS", "BuildResult", "Precision", "build_en
 
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
-
-DEFAULT_DEVICE = {"openvino": "CPU", "onnxruntime": "cpu", "torch": "cpu", "tensorrt": "cuda:0"}
-"""The device that every machine has, in each backend's own words; TensorRT's is the first GPU."""
 
 _COST_SIZE = (1920, 1080)
 """The size that costs are told for where the engine takes any."""
@@ -116,11 +113,26 @@ def build_engine(
     if backend not in BACKENDS:
         raise UnknownNameError("backend", backend, tuple(BACKENDS))
     check_replaceable(output)
-    workshop = open_workshop(device or DEFAULT_DEVICE[backend]) if backend == "tensorrt" else None
+    workshop = None
+    if backend == "tensorrt":
+        workshop = open_workshop(
+            device or DEFAULT_DEVICE[backend], model=model, precision=precision, size=size, options=plan_options
+        )
     frames = read_frames(verify_with, card.layout, size=size) if verify_with else drawn_frames(card.layout, size=size)
 
     step(f"reading the weights of {model}")
     loaded = models.load(model, weights=weights, residual=residual)
+    parts = request_parts(
+        model,
+        precision=precision,
+        backend=backend,
+        device=device,
+        size=size,
+        weights=weights,
+        residual=residual,
+        rewrite=rewrite,
+        plan_options=plan_options,
+    )
     step("making the graph")
     with _names_missing("onnx", "making a graph"):
         graph = to_graph(loaded, size=size)
@@ -177,6 +189,7 @@ def build_engine(
         source = verify_with.name if verify_with else "drawn"
         manifest, verification = _verified(staging, manifest, loaded, frames, threads=threads, source=source)
         check_gate(verification, precision=precision, name=model)
+        manifest = with_key(manifest, parts)
         write_manifest(manifest, staging)
     return BuildResult(engine=output, manifest=manifest, build_seconds=time.perf_counter() - started, steps=tuple(done))
 
@@ -205,15 +218,6 @@ def _verified(
         precision_run=execution.precision_run,
         precision_by_layer=execution.precision_by_layer,
         verification=verification.as_json(),
-        build_key=build_key(
-            graph_sha256=manifest.graph_sha256,
-            backend=manifest.backend,
-            backend_version=execution.backend_version,
-            device=execution.device,
-            precision=manifest.precision,
-            size=manifest.size,
-            options=manifest.built_for,
-        ),
     )
     return complete, verification
 

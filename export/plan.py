@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from postfilter import models
 from postfilter.errors import ArtefactError, DeviceError, InputError
-from postfilter.export.plan_options import FrameRange, PlanOptions
+from postfilter.export.plan_dla import adjust_parser, check_dla, check_dla_version, is_strongly_typed, use_dla
+from postfilter.export.plan_elsewhere import elsewhere
+from postfilter.export.plan_options import FrameRange, PlanOptions, frame_range
 from postfilter.export.timing_cache import read_timings, timings_path, write_timings
 from postfilter.runtime.cuda_api import Cuda, import_cuda
 from postfilter.runtime.cuda_probe import require_device
+from postfilter.runtime.trt_dla import dla_core, require_core
 from postfilter.runtime.trt_library import complaints, import_library, shared_logger
 from postfilter.runtime.trt_target import Target, target_here
 
@@ -20,11 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "Workshop", "build_plan", "open_workshop"]
 
 _PURPOSE = "building a TensorRT engine"
-_ELSEWHERE = (
-    "a TensorRT engine is built on a GPU of the kind that will run it, with the TensorRT that will run it: run the "
-    "same command there and copy the engine's folder, or make an engine for this machine with --backend openvino or "
-    "onnxruntime"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +33,8 @@ class Workshop:
     library: Library
     cuda: Cuda
     target: Target
+    dla_core: int | None = None
+    """The core of the DLA to build for; None for the GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +47,39 @@ class Plan:
     """What it is bound to and how it was built; see `EngineManifest.built_for`."""
 
 
-def open_workshop(device: str) -> Workshop:
+def open_workshop(
+    device: str, *, model: str, precision: str, size: tuple[int, int] | None, options: PlanOptions | None = None
+) -> Workshop:
     """Make sure that a plan can be built here, before time is spent on a graph.
 
     Args:
-        device: `cuda` or `cuda:N`.
+        device: `cuda` or `cuda:N`; `dla` or `dla:N` for a core of a Jetson's DLA.
+        model: one of `models.names()`.
+        precision: of the engine.
+        size: (width, height), or None for any.
+        options: of the builder; the defaults where None.
 
     Raises:
-        DeviceError: this machine has no NVIDIA GPU.
+        InputError: something that the DLA does not take.
+        DeviceError: this machine has no NVIDIA GPU; the message tells how to get the plan elsewhere.
         MissingDependencyError: TensorRT or cuda-bindings is not installed, or broken.
         UnknownNameError: there are GPUs, but none of this name.
     """
-    found = require_device(device, purpose=_PURPOSE, remedy=_ELSEWHERE)
+    core = dla_core(device)
+    chosen = options or PlanOptions()
+    if core is not None:
+        check_dla(precision=precision, size=size, options=chosen)
+    card = models.card(model)
+    frames = frame_range(channels=card.channels, multiple=card.size_multiple, size=size, options=chosen)
+    label = "dynamic" if size is None else f"{size[0]}x{size[1]}"
+    remedy = elsewhere(model, precision=precision, size=label, frames=frames)
+    found = require_device(device, purpose=_PURPOSE, remedy=remedy)
     library = import_library(_PURPOSE)
+    if core is not None:
+        check_dla_version(precision=precision, tensorrt=library.__version__)
     cuda = Cuda(import_cuda(_PURPOSE), found.index)
-    return Workshop(library=library, cuda=cuda, target=target_here(found, tensorrt=library.__version__))
+    target = target_here(found, tensorrt=library.__version__)
+    return Workshop(library=library, cuda=cuda, target=target, dla_core=core)
 
 
 def build_plan(
@@ -68,7 +87,8 @@ def build_plan(
 ) -> Plan:
     """Build a graph into a plan.
 
-    The precision is the graph's own: the network is strongly typed, and TF32 is off, so that fp32 is fp32.
+    The precision is the graph's own: the network is strongly typed, and TF32 is off, so that fp32 is fp32. For the DLA
+    see `plan_dla`.
 
     Args:
         workshop: TensorRT and the GPU to build on and for.
@@ -80,9 +100,9 @@ def build_plan(
     Raises:
         ArtefactError: TensorRT cannot read the graph or makes no plan of it; with all that it said.
         InputError: an option that this version of TensorRT does not have.
-        DeviceError: TensorRT does not start on this GPU.
+        DeviceError: TensorRT does not start on this GPU, or the machine lacks the DLA core.
     """
-    library = workshop.library
+    library, core = workshop.library, workshop.dla_core
     workshop.cuda.use()
     try:
         builder = library.Builder(shared_logger(library))
@@ -91,8 +111,11 @@ def build_plan(
             f"TensorRT {library.__version__} makes no builder on {workshop.target.gpu} ({complaints(library)}): its "
             "CUDA and the driver may not fit together; install a driver that serves it"
         ) from error
-    network = _parsed(library, builder, graph)
+    if core is not None:
+        require_core(core, cores=builder.num_DLA_cores, purpose=_PURPOSE, tensorrt=library.__version__)
+    network = _parsed(library, builder, graph, core=core)
     config = _configuration(library, builder, network, frames, options)
+    dla = {} if core is None else {"dla": use_dla(library, config, network, core=core)}
     kept = timings_path(timings, workshop.target) if timings else None
     if kept is not None:
         _take_timings(config, read_timings(kept))
@@ -104,12 +127,15 @@ def build_plan(
         )
     if kept is not None:
         write_timings(kept, bytes(config.get_timing_cache().serialize()))
-    return Plan(content=bytes(content), built_for=workshop.target.as_json() | options.as_json())
+    return Plan(content=bytes(content), built_for=workshop.target.as_json() | options.as_json() | dla)
 
 
-def _parsed(library: Library, builder: BuilderApi, graph: bytes) -> INetworkDefinitionApi:
-    network = builder.create_network(1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+def _parsed(library: Library, builder: BuilderApi, graph: bytes, *, core: int | None) -> INetworkDefinitionApi:
+    strong = is_strongly_typed(library, core=core)
+    network = builder.create_network(int(strong) << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = library.OnnxParser(network, shared_logger(library))
+    if core is not None:
+        adjust_parser(library, parser)
     if not parser.parse(graph):
         told = [parser.get_error(index).desc() for index in range(parser.num_errors)]
         raise ArtefactError(

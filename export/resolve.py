@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postfilter import models
-from postfilter.errors import ArtefactError, InputError, UnknownNameError
-from postfilter.export.key import build_key, gpu_facts, installed_version, request_key
-from postfilter.runtime import BACKENDS, load_engine, read_manifest
+from postfilter.errors import InputError
+from postfilter.export.cache import cached_folder, cached_standing, tidy, used
+from postfilter.export.key import request_parts
+from postfilter.runtime import load_engine
 from postfilter.runtime.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from postfilter.export.build import Precision
-    from postfilter.runtime import Engine, EngineManifest
+    from postfilter.runtime import Engine
 
-__all__ = ["cache_folder", "cached_engine", "engine_from", "is_usable"]
+__all__ = ["cached_engine", "engine_folder", "engine_from", "names_model"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def engine_from(
     """Return an engine ready to run: the one in a folder, or the cached one of a model.
 
     Args:
-        model_or_engine: a folder that holds `engine.json`, or a model's name.
+        model_or_engine: see `engine_folder`.
         precision: of a model's engine, as all up to `residual`; see `build_engine`. A folder's engine stays as built.
         backend: as above.
         size: as above.
@@ -56,9 +56,50 @@ def engine_from(
         InputError: neither a model nor a folder with an engine.
         PostfilterError: see `runtime.load_engine` and `build_engine`.
     """
+    folder = engine_folder(
+        model_or_engine,
+        precision=precision,
+        backend=backend,
+        size=size,
+        weights=weights,
+        residual=residual,
+        on_step=on_step,
+    )
+    return load_engine(folder, bit_depth=bit_depth, device=device, threads=threads, requests=requests)
+
+
+def engine_folder(
+    model_or_engine: str | Path,
+    *,
+    precision: Precision = "fp32",
+    backend: str = "openvino",
+    size: tuple[int, int] | None = None,
+    weights: Path | None = None,
+    residual: bool | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> Path:
+    """Return the folder of an engine: the one that was given, or that of a model's engine in the cache.
+
+    Args:
+        model_or_engine: a model's name, or the path of a folder that holds `engine.json`. A name is the model's
+            wherever one stands, so that a command means the same in every folder; a folder of that name is given as
+            `./name`, or as a `Path`, which is never a model's name. What a folder holds is found out on loading.
+        precision: of a model's engine, as all that follow; see `build_engine`. A folder's engine stays as built.
+        backend: as above.
+        size: as above.
+        weights: as above.
+        residual: as above.
+        on_step: told in a few words what begins, while an engine is built.
+
+    Raises:
+        InputError: text that is neither a model nor a path.
+        PostfilterError: see `build_engine`.
+    """
     path = Path(model_or_engine)
-    if str(model_or_engine) in models.names() and not (path / MANIFEST).is_file():
-        path = cached_engine(
+    if names_model(model_or_engine):
+        if (path / MANIFEST).is_file():
+            _log.warning("%s is taken for the model; the engine in this folder is ./%s", path, path)
+        return cached_engine(
             str(model_or_engine),
             precision=precision,
             backend=backend,
@@ -67,12 +108,17 @@ def engine_from(
             residual=residual,
             on_step=on_step,
         )
-    elif not path.exists():
+    if isinstance(model_or_engine, str) and not path.exists():
         raise InputError(
-            f"{str(model_or_engine)!r} is neither a model ({', '.join(models.names())}) nor a folder with an engine; "
+            f"{model_or_engine!r} is neither a model ({', '.join(models.names())}) nor a folder with an engine; "
             "make one with export-engine"
         )
-    return load_engine(path, bit_depth=bit_depth, device=device, threads=threads, requests=requests)
+    return path.parent if path.name == MANIFEST else path
+
+
+def names_model(model_or_engine: str | Path) -> bool:
+    """Whether this is a model's name rather than a folder's; see `engine_folder`."""
+    return isinstance(model_or_engine, str) and model_or_engine in models.names()
 
 
 def cached_engine(
@@ -87,8 +133,9 @@ def cached_engine(
 ) -> Path:
     """Return the folder of a model's engine in the user's cache; it is built where there is none yet.
 
-    An engine found there is used if its files are whole and its build key is the one that this machine's backend gives.
-    It then needs no torch. Changed weights, code, backend versions or processors make another engine.
+    An engine found there is used if its files are whole and every part of its key is what it would be now; it then
+    needs no torch. Changed weights, code, backend versions, drivers or processors make another engine, and `on_step` is
+    told which of them did.
 
     Args:
         model: one of `models.names()`.
@@ -102,27 +149,23 @@ def cached_engine(
     Raises:
         PostfilterError: see `build_engine`.
     """
-    card = models.card(model)
-    if backend not in BACKENDS:
-        raise UnknownNameError("backend", backend, tuple(BACKENDS))
-    from postfilter.export.build import DEFAULT_DEVICE, build_engine
+    from postfilter.export.build import build_engine
 
-    source = weights or card.weights_path
-    if not source.is_file():
-        models.load(model, weights=weights)  # which tells what is wrong with it
-    key = request_key(
+    parts = request_parts(
         model,
-        weights=source,
-        residual=residual,
         precision=precision,
         backend=backend,
-        device=DEFAULT_DEVICE[backend],
         size=size,
+        weights=weights,
+        residual=residual,
     )
-    label = "dynamic" if size is None else f"{size[0]}x{size[1]}"
-    folder = cache_folder() / f"{model}-{label}-{precision}-{backend}-{key[:16]}"
-    if is_usable(folder):
-        return folder
+    found = cached_standing(parts)
+    if found.current:
+        used(found.engine)
+        return found.engine
+    if on_step:
+        on_step(f"building the engine of {model}: {found.reason}")
+    folder = cached_folder(parts)
     build_engine(
         model,
         precision=precision,
@@ -133,37 +176,5 @@ def cached_engine(
         output=folder,
         on_step=on_step,
     )
+    tidy(folder)
     return folder
-
-
-def cache_folder() -> Path:
-    """Return where engines are kept: `postfilter/engines` in `XDG_CACHE_HOME`, else in `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
-    return root / "postfilter" / "engines"
-
-
-def is_usable(folder: Path) -> bool:
-    """Whether `folder` holds a whole engine with the build key that this machine's backend would give it again."""
-    if not (folder / MANIFEST).is_file():
-        return False
-    try:
-        manifest = read_manifest(folder)
-    except ArtefactError as error:
-        _log.warning("building the cached engine anew: %s", error)
-        return False
-    return manifest.build_key == _key_of(manifest)
-
-
-def _key_of(manifest: EngineManifest) -> str:
-    return build_key(
-        graph_sha256=manifest.graph_sha256,
-        backend=manifest.backend,
-        backend_version=installed_version(manifest.backend),
-        device=manifest.device,
-        precision=manifest.precision,
-        size=manifest.size,
-        # What was built for another GPU or driver gets another key by this, and so is built again.
-        options=manifest.built_for | gpu_facts(manifest.backend, manifest.device),
-    )

@@ -18,7 +18,7 @@ from postfilter.quality.codec import Codec, Planes, RoundTrip, planes_of
 from postfilter.quality.images import PlaneFilter
 from postfilter.quality.metrics import finite_psnr
 
-__all__ = ["clip_files", "evaluate_clips"]
+__all__ = ["check_coding", "clip_files", "evaluate_clips"]
 
 Luma: TypeAlias = NDArray[np.uint8]
 
@@ -61,8 +61,7 @@ def evaluate_clips(
     Raises:
         InputError: no clips, one that cannot be read to its end or is not 8-bit 4:2:0, or options out of range.
     """
-    if frames is not None and frames < 1:
-        raise InputError(f"got {frames = }; it needs to be at least 1, or None for whole clips")
+    check_coding(codec=codec, qp=qp, preset=preset, frames=frames)
     files = clip_files(paths)
     progress = _Progress(total=_count_frames(files, frames), call=on_progress)
     rows = []
@@ -92,6 +91,17 @@ def evaluate_clips(
         )
     figures = ("psnr_decoded", "psnr_filtered", "delta_psnr")
     return {"rows": rows, "average": {name: float(np.mean([row[name] for row in rows])) for name in figures}}
+
+
+def check_coding(*, codec: Codec, qp: int, preset: str, frames: int | None) -> None:
+    """Refuse options that no clip can be coded with, before time is spent on anything else; see `evaluate_clips`.
+
+    Raises:
+        InputError: an unknown codec or preset, a QP outside 0..51, or fewer than one frame.
+    """
+    if frames is not None and frames < 1:
+        raise InputError(f"got {frames = }; it needs to be at least 1, or None for whole clips")
+    RoundTrip(codec=codec, qp=qp, preset=preset)
 
 
 def clip_files(paths: Path | Sequence[Path]) -> list[Path]:

@@ -25,6 +25,7 @@ SourceFrame: TypeAlias = "Samples | Planes | av.VideoFrame"
 """A luma plane uint8 [H, W] (its chroma is then grey, 128), three planes, or a decoded 8-bit 4:2:0 frame."""
 
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 _GREY = 128
 
 
@@ -91,6 +92,8 @@ class RoundTrip:
             raise InputError(f"got codec {codec!r}; use one of {', '.join(get_args(Codec))}")
         if not 0 <= qp <= 51:
             raise InputError(f"got QP {qp}; 8-bit H.264 and HEVC allow 0 to 51, and artefacts show from about 30")
+        if preset not in _PRESETS:
+            raise InputError(f"got preset {preset!r}; x264 and x265 have {', '.join(_PRESETS)}")
         self.codec = codec
         self.qp = qp
         self.fps = Fraction(fps).limit_denominator(100_000)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from postfilter.errors import InputError
 from postfilter.quality.metrics import finite_psnr, finite_psnr_b, luma_of, ssim
 
-__all__ = ["PlaneFilter", "evaluate_images", "image_files", "jpeg_round_trip"]
+__all__ = ["PlaneFilter", "check_qualities", "evaluate_images", "image_files", "jpeg_round_trip"]
 
 PlaneFilter: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Samples uint8 [N, C, H, W] to the same shape; an engine is one."""
@@ -54,9 +54,7 @@ def evaluate_images(
         InputError: no pictures, one that cannot be read or is smaller than 16x16, or a quality outside 1..100.
     """
     qualities = tuple(dict.fromkeys(qualities))
-    for quality in qualities:
-        if not 1 <= quality <= 100:
-            raise InputError(f"got JPEG quality {quality}; it goes from 1 to 100, and 10 to 40 are customary")
+    check_qualities(qualities)
     files = image_files(folder)
     figures: dict[tuple[int, str], list[tuple[float, float, float]]] = {
         (quality, which): [] for quality in qualities for which in ("jpeg", method)
@@ -91,6 +89,17 @@ def image_files(folder: Path) -> list[Path]:
     if not files:
         raise InputError(f"{folder} holds no pictures; looked for {', '.join(sorted(_SUFFIXES))}")
     return files
+
+
+def check_qualities(qualities: Sequence[int]) -> None:
+    """Refuse what is no JPEG quality, before time is spent on anything else.
+
+    Raises:
+        InputError: one outside 1..100.
+    """
+    for quality in qualities:
+        if not 1 <= quality <= 100:
+            raise InputError(f"got JPEG quality {quality}; it goes from 1 to 100, and 10 to 40 are customary")
 
 
 def jpeg_round_trip(picture: NDArray[np.uint8], *, quality: int) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from typing import Any
 from postfilter.errors import DeviceError, UnknownNameError
 from postfilter.runtime import cuda_query
 
-__all__ = ["CudaDevice", "CudaProbe", "probe_cuda", "require_device"]
+__all__ = ["CudaDevice", "CudaProbe", "cuda_name", "probe_cuda", "require_device"]
 
 _SECONDS = 120
 """A driver that was not in use may take long to wake several GPUs."""
@@ -60,11 +60,22 @@ def probe_cuda() -> CudaProbe:
     return CudaProbe(**told)
 
 
+def cuda_name(device: str) -> str | None:
+    """Return the GPU behind a backend's name of a device, as `cuda:N`; None where it is no NVIDIA device's name.
+
+    `cuda` and `tensorrt` are the first GPU. `dla:N` is a core beside the one GPU of a Jetson.
+    """
+    kind, colon, index = device.lower().partition(":")
+    if kind not in ("cuda", "tensorrt", "dla") or (colon and not index.isdigit()):
+        return None
+    return "cuda:0" if kind == "dla" else f"cuda:{int(index or 0)}"
+
+
 def require_device(device: str, *, purpose: str, remedy: str) -> CudaDevice:
     """Return the GPU called `device`.
 
     Args:
-        device: `cuda`, which is the first, or `cuda:N`.
+        device: a name that `cuda_name` knows, such as `cuda:0`.
         purpose: what needs it, as the subject of a sentence.
         remedy: what to do where this machine has no GPU at all.
 
@@ -76,8 +87,7 @@ def require_device(device: str, *, purpose: str, remedy: str) -> CudaDevice:
     if not probe.devices:
         raise DeviceError(f"{purpose} needs an NVIDIA GPU, and this machine has none ({probe.problem}); {remedy}")
     known = {f"cuda:{each.index}": each for each in probe.devices}
-    name = device.lower()
-    name = "cuda:0" if name == "cuda" else name
+    name = cuda_name(device)
     if name not in known:
         raise UnknownNameError("CUDA device on this machine", device, tuple(known))
     return known[name]

@@ -16,6 +16,7 @@ import numpy as np
 from postfilter.errors import ArtefactError, InputError, UnknownNameError
 from postfilter.runtime.backend import BACKENDS, Execution, Layer, Options, backend_class, multiplies
 from postfilter.runtime.bit_depth import sample_type
+from postfilter.runtime.compatibility import require_compatible
 from postfilter.runtime.manifest import MANIFEST, EngineManifest, read_manifest
 from postfilter.runtime.padding import crop, pad_to, padded_size
 
@@ -74,6 +75,7 @@ def load_engine(
         cuda_graphs=cuda_graphs,
     )
     sample_type(options.bit_depth)
+    require_compatible(folder, manifest, device=options.device)
     try:
         kind = backend_class(manifest.backend)
     except UnknownNameError as error:

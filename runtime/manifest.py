@@ -62,7 +62,10 @@ class EngineManifest:
     files: dict[str, str] = field(default_factory=dict)
     """Name -> SHA-256 of each file of the engine but `engine.json` itself."""
     build_key: str = ""
-    """Over all that decides what is built; an engine in a cache is reused when it agrees."""
+    """SHA-256 over all that decides what is built; see `export.key`."""
+    key_parts: dict[str, Any] = field(default_factory=dict)
+    """Those parts of the build key that stand nowhere else here: postfilter's version and code, the weights' file, the
+    machine, the options. What changed is told from them when an engine is built again."""
     cost: dict[str, Any] = field(default_factory=dict)
     """params, kmac_per_px (true multiply-accumulates, in thousands, per sample of the full-resolution plane), …"""
     built_for: dict[str, Any] = field(default_factory=dict)
@@ -163,6 +166,11 @@ def _parse(file: Path) -> EngineManifest:
     if not isinstance(content, dict):
         raise ArtefactError(f"{file} holds {type(content).__name__}, not an object; {_EXPORT_AGAIN}")
     schema = content.get("schema_version")
+    if isinstance(schema, int) and schema > SCHEMA_VERSION:
+        raise ArtefactError(
+            f"{file} was written by a newer postfilter: it has schema version {schema}, and this one reads up to "
+            f"{SCHEMA_VERSION}; update postfilter, or {_EXPORT_AGAIN} of this version"
+        )
     if schema != SCHEMA_VERSION:
         raise ArtefactError(
             f"{file} has schema version {schema!r}, this postfilter reads {SCHEMA_VERSION}; {_EXPORT_AGAIN}, or use "
@@ -197,10 +205,10 @@ def _complaints(content: dict[str, Any]) -> list[str]:
     size = content.get("size")
     if size is not None and not (isinstance(size, list) and len(size) == 2 and all(map(positive, size))):
         found.append(f"size {size!r} is not [width, height]")
-    for key in ("model", "backend", "device", "precision"):
+    for key in ("model", "backend", "backend_version", "device", "precision", "precision_run"):
         if not isinstance(content.get(key, ""), str):
             found.append(f"{key} {content[key]!r} is no text")
-    for key in ("files", "cost", "built_for"):
+    for key in ("files", "cost", "built_for", "key_parts"):
         if not isinstance(content.get(key, {}), dict):
             found.append(f"{key} {content[key]!r} is no object")
     cost = content.get("cost", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from postfilter.errors import ArtefactError, MissingDependencyError, UnknownNameError
 from postfilter.runtime.backend import Layer, Options, Shape, usable_cores
 from postfilter.runtime.bit_depth import graph_bytes, sample_type
+from postfilter.runtime.compatibility import precision_warning
 from postfilter.runtime.manifest import GRAPH, EngineManifest
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ _MULTIPLY = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 
 _PRECISIONS = {"f32": "fp32", "f16": "fp16"}
 
+_log = logging.getLogger(__name__)
+
 
 class OpenVINOBackend:
     """Reads `model.onnx` and compiles it for each shape seen: the CPU plugin runs static shapes faster than dynamic.
@@ -45,6 +49,8 @@ class OpenVINOBackend:
             raise MissingDependencyError("openvino", f"the engine {folder}", None, error) from error
         self._core = openvino.Core()
         self._device = _known_device(self._core, options.device)
+        if warning := precision_warning(manifest, self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")):
+            _log.warning("%s", warning)
         self._dtype = np.dtype(sample_type(options.bit_depth))
         # One request more than streams: a frame is always waiting when a stream falls idle.
         self.requests = options.requests or min(usable_cores(options.threads), _STREAMS) + 1

@@ -16,10 +16,11 @@ from postfilter.runtime.backend import Layer, Options, Shape
 from postfilter.runtime.cuda_api import Cuda, import_cuda
 from postfilter.runtime.cuda_probe import require_device
 from postfilter.runtime.manifest import EngineManifest
+from postfilter.runtime.trt_dla import dla_core, require_core
 from postfilter.runtime.trt_layers import parse_layers
 from postfilter.runtime.trt_library import complaints, import_library, installed_version, shared_logger
 from postfilter.runtime.trt_slot import Slot
-from postfilter.runtime.trt_target import refusal, target_here
+from postfilter.runtime.trt_target import require_target, target_here
 
 if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
@@ -50,16 +51,18 @@ class TensorRTBackend:
                 "no 16-bit samples; make an engine with --backend openvino or onnxruntime for them"
             )
         purpose = f"the engine {folder}"
+        self._core = dla_core(options.device)
+        if (self._core is None) == ("dla" in manifest.built_for):
+            made, given = ("dla", "a GPU") if self._core is None else ("cuda", "the DLA")
+            raise InputError(
+                f"{purpose} was built for {manifest.device}, which cannot be changed to {given} ({options.device}): "
+                f"give --device {made}:N or none, or make another engine"
+            )
         device = require_device(options.device, purpose=purpose, remedy=_ELSEWHERE)
         self.library: Library = import_library(purpose)
         self.cuda = Cuda(import_cuda(purpose), device.index)
-        here = target_here(device, tensorrt=self.library.__version__)
-        if reason := refusal(manifest.built_for, here):
-            raise ArtefactError(
-                f"the engine {folder} cannot run here: {reason}; make it again on this machine, or for several kinds "
-                "of machines with --hardware-compatible and --version-compatible"
-            )
-        self.device_name = device.name
+        require_target(folder, manifest.built_for, target_here(device, tensorrt=self.library.__version__))
+        self.device_name = device.name if self._core is None else f"{device.name}, DLA core {self._core}"
         self.options = options
         self.requests = options.requests or _REQUESTS
         self.cuda.use()
@@ -67,6 +70,9 @@ class TensorRTBackend:
         if manifest.built_for.get("version_compatible"):
             # Such a plan brings the runtime of its own version along, which is code; its SHA-256 has been checked.
             self._runtime.engine_host_code_allowed = True
+        if self._core is not None:
+            require_core(self._core, cores=self._runtime.num_DLA_cores, purpose=purpose, tensorrt=self.version)
+            self._runtime.DLA_core = self._core
         self.engine: ICudaEngineApi = self._deserialized(folder / PLAN)
         self.names = self._names(folder)
         self.lock = threading.Lock()
@@ -103,7 +109,8 @@ class TensorRTBackend:
                 self.cuda,
                 names=self.names,
                 shape=shape,
-                cuda_graph=self.options.cuda_graphs,
+                # What the DLA does is no work of the GPU's that a graph could record.
+                cuda_graph=self.options.cuda_graphs and self._core is None,
                 profiler=profiler,
             )
 

@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-__all__ = ["SINCE_11", "Library"]
+__all__ = ["SINCE_11", "UNTIL_10", "Library"]
 
-SINCE_11 = ("HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY",)
-"""Names that 10.x does not have; they are looked up with a default."""
+SINCE_11 = ("HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY", "OnnxParserFlag.ADJUST_FOR_DLA")
+"""Names that 10.3 does not have; they are looked up with a default."""
+UNTIL_10 = ("BuilderFlag.FP16",)
+"""Names that 11 does not have any more; likewise."""
 
 Buffer = Any  # an object of the buffer protocol: bytes, IHostMemory
 Member = Any  # a member of one of TensorRT's enumerations
 
 
 class BuilderApi(Protocol):
+    num_DLA_cores: int  # noqa: N815
+
     def create_network(self, flags: int) -> INetworkDefinitionApi: ...
     def create_builder_config(self) -> IBuilderConfigApi: ...
     def create_optimization_profile(self) -> IOptimizationProfileApi: ...
@@ -28,10 +32,17 @@ class BuilderApi(Protocol):
 
 class INetworkDefinitionApi(Protocol):
     num_inputs: int
+    num_layers: int
     num_outputs: int
 
     def get_input(self, index: int) -> ITensorApi: ...
+    def get_layer(self, index: int) -> ILayerApi: ...
     def get_output(self, index: int) -> ITensorApi: ...
+
+
+class ILayerApi(Protocol):
+    name: str
+    type: Member
 
 
 class ITensorApi(Protocol):
@@ -42,6 +53,7 @@ class ITensorApi(Protocol):
 class OnnxParserApi(Protocol):
     num_errors: int
 
+    def set_flag(self, flag: Member) -> None: ...
     def parse(self, model: Buffer) -> bool: ...
     def get_error(self, index: int) -> ParserErrorApi: ...
 
@@ -54,7 +66,11 @@ class IBuilderConfigApi(Protocol):
     profiling_verbosity: Member
     hardware_compatibility_level: Member
     builder_optimization_level: int
+    default_device_type: Member
+    DLA_core: int
 
+    def can_run_on_DLA(self, layer: ILayerApi) -> bool: ...  # noqa: N802
+    def set_device_type(self, layer: ILayerApi, device_type: Member) -> None: ...
     def set_memory_pool_limit(self, pool: Member, pool_size: int) -> None: ...
     def set_flag(self, flag: Member) -> None: ...
     def clear_flag(self, flag: Member) -> None: ...
@@ -73,7 +89,9 @@ class IOptimizationProfileApi(Protocol):
 
 
 class RuntimeApi(Protocol):
+    DLA_core: int
     engine_host_code_allowed: bool
+    num_DLA_cores: int  # noqa: N815
 
     def deserialize_cuda_engine(self, serialized_engine: Buffer) -> ICudaEngineApi | None: ...
 
@@ -108,12 +126,18 @@ class EngineInspectorApi(Protocol):
 
 
 class BuilderFlagApi(Protocol):
+    GPU_FALLBACK: Member
     TF32: Member
     VERSION_COMPATIBLE: Member
 
 
 class DataTypeApi(Protocol):
     UINT8: Member
+
+
+class DeviceTypeApi(Protocol):
+    DLA: Member
+    GPU: Member
 
 
 class ExecutionContextAllocationStrategyApi(Protocol):
@@ -128,12 +152,20 @@ class LayerInformationFormatApi(Protocol):
     JSON: Member
 
 
+class LayerTypeApi(Protocol):
+    CONVOLUTION: Member
+
+
 class MemoryPoolTypeApi(Protocol):
     WORKSPACE: Member
 
 
 class NetworkDefinitionCreationFlagApi(Protocol):
     STRONGLY_TYPED: Member
+
+
+class OnnxParserFlagApi(Protocol):
+    NATIVE_INSTANCENORM: Member
 
 
 class ProfilingVerbosityApi(Protocol):
@@ -159,10 +191,13 @@ class Library(Protocol):
     Runtime: Callable[[Any], RuntimeApi]
     BuilderFlag: BuilderFlagApi
     DataType: DataTypeApi
+    DeviceType: DeviceTypeApi
     ExecutionContextAllocationStrategy: ExecutionContextAllocationStrategyApi
     HardwareCompatibilityLevel: HardwareCompatibilityLevelApi
     LayerInformationFormat: LayerInformationFormatApi
+    LayerType: LayerTypeApi
     MemoryPoolType: MemoryPoolTypeApi
     NetworkDefinitionCreationFlag: NetworkDefinitionCreationFlagApi
+    OnnxParserFlag: OnnxParserFlagApi
     ProfilingVerbosity: ProfilingVerbosityApi
     TensorIOMode: TensorIOModeApi

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from postfilter.errors import ArtefactError
 from postfilter.runtime.cuda_probe import CudaDevice, CudaProbe, probe_cuda
+from postfilter.runtime.machine import platform_name
 
-__all__ = ["COMPATIBILITIES", "Compatibility", "Target", "machine_facts", "refusal", "target_here"]
+__all__ = ["COMPATIBILITIES", "Compatibility", "Target", "refusal", "require_target", "target_here"]
 
 Compatibility = Literal["none", "same_compute_capability", "ampere_plus"]
 COMPATIBILITIES: tuple[Compatibility, ...] = ("none", "same_compute_capability", "ampere_plus")
@@ -48,19 +49,33 @@ def target_here(device: CudaDevice, *, tensorrt: str, probe: CudaProbe | None = 
         tensorrt: `tensorrt.__version__`.
         probe: what the driver told; asked where None.
     """
-    return Target(tensorrt=tensorrt, **machine_facts(device, probe=probe))
-
-
-def machine_facts(device: CudaDevice, *, probe: CudaProbe | None = None) -> dict[str, str]:
-    """Return the fields of `Target` that are told without TensorRT: with its version they decide about a rebuild."""
     told = probe or probe_cuda()
-    return {
-        "gpu": device.name,
-        "compute_capability": device.compute_capability,
-        "platform": f"{sys.platform}-{platform.machine().lower()}",
-        "driver": told.driver,
-        "cuda": told.cuda,
-    }
+    return Target(
+        tensorrt=tensorrt,
+        gpu=device.name,
+        compute_capability=device.compute_capability,
+        platform=platform_name(),
+        driver=told.driver,
+        cuda=told.cuda,
+    )
+
+
+def require_target(folder: Path, built_for: Mapping[str, Any], here: Target) -> None:
+    """Refuse a plan that cannot run here.
+
+    Args:
+        folder: the engine's, for the message.
+        built_for: see `refusal`, as `here`.
+        here: as above.
+
+    Raises:
+        ArtefactError: with the reason.
+    """
+    if reason := refusal(built_for, here):
+        raise ArtefactError(
+            f"the engine {folder} cannot run here: {reason}; make it again on this machine, or for several kinds of "
+            "machines with --hardware-compatible and --version-compatible"
+        )
 
 
 def refusal(built_for: Mapping[str, Any], here: Target) -> str | None:
@@ -77,7 +92,8 @@ def refusal(built_for: Mapping[str, Any], here: Target) -> str | None:
         built_for: of the manifest: the fields of `Target`, `compatibility` and `version_compatible`.
         here: this machine.
     """
-    lacking = [key for key in ("tensorrt", "gpu", "compute_capability", "platform") if not built_for.get(key)]
+    needed = ("tensorrt", "gpu", "compute_capability", "platform")
+    lacking = [key for key in needed if not (built_for.get(key) and isinstance(built_for[key], str))]
     if lacking:
         return f"its manifest does not tell {', '.join(lacking)} of the machine that it was built for"
     if built_for["platform"] != here.platform:

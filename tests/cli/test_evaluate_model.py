@@ -107,6 +107,7 @@ def test_a_person_gets_a_table(evaluate, engine, clip_pair):
         (["nosuchmodel", "--clips", "{clean}"], "fastarcnn-luma"),
         (["fastarcnn-luma", "--clips", "{clean}", "--weights", "{absent}"], "no weights file"),
         (["{engine}", "--clips", "{clean}", "--qp", "60"], "0 to 51"),
+        (["{absent}", "--clips", "{clean}"], "neither a model"),
         (["{engine}", "--clips", "{clean}", "--fp16"], "--fp16 cannot change it"),
     ],
 )
@@ -115,6 +116,31 @@ def test_mistakes_are_told_and_nothing_is_printed(evaluate, engine, clip_pair, t
     status, out, err = evaluate(*(argument.format(**places) for argument in arguments))
     assert (status, out) == (1, "")
     assert message in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fastarcnn-luma", "--clips", "{clean}", "--qp", "60"], "0 to 51"),
+        (["fastarcnn-luma", "--clips", "{clean}", "--frames", "0"], "at least 1"),
+        (["fastarcnn-luma", "--clips", "{clean}", "--preset", "quickish"], "ultrafast"),
+        (["fastarcnn-luma", "--images", "{pictures}", "--jpeg-quality", "10", "101"], "1 to 100"),
+        (["fastarcnn-luma", "--images", "{empty}"], "no pictures"),
+        (["fastarcnn", "--clips", "{clean}"], "takes RGB"),
+    ],
+)
+def test_mistakes_are_told_before_an_engine_is_built(
+    evaluate, clip_pair, photograph, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    places = {"clean": clip_pair.clean, "pictures": tmp_path / "pictures", "empty": tmp_path / "empty"}
+    for name in ("pictures", "empty"):
+        places[name].mkdir()
+    cv2.imwrite(str(places["pictures"] / "one.png"), photograph[:64, :64])
+    status, out, err = evaluate(*(argument.format(**places) for argument in arguments))
+    assert (status, out) == (1, "")
+    assert message in err and "building" not in err
+    assert not (tmp_path / "cache").exists()
 
 
 def test_an_rgb_model_is_refused_on_clips(evaluate, clip_pair, tmp_path, monkeypatch):

@@ -97,8 +97,8 @@ def test_a_damaged_engine_is_one_line(run: Any, luma_engine: Path, tmp_path: Pat
         (("--slides", "--size", "480p"), "--size"),
         (("engine", "--no-measure"), "--no-measure"),
         (("engine", "--frames", "0"), "--frames"),
-        (("no-engine", "--fp16"), "no model"),
-        (("no-engine",), "no engine at"),
+        (("no-engine", "--fp16"), "neither a model"),
+        (("no-engine",), "neither a model"),
     ],
 )
 def test_what_makes_no_sense_is_refused(run: Any, tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:

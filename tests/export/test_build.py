@@ -13,10 +13,10 @@ import torch
 from onnx import numpy_helper
 
 from postfilter import models
-from postfilter.errors import InputError, OutputError, UnknownNameError, VerificationError, WeightsError
-from postfilter.export import build_engine, build_key, cached_engine, engine_from, verify_engine
+from postfilter.errors import ArtefactError, InputError, OutputError, UnknownNameError, VerificationError, WeightsError
+from postfilter.export import build_engine, cached_engine, engine_from, verify_engine
+from postfilter.export.key import build_key, engine_parts
 from postfilter.export.pictures import drawn_frames, read_frames
-from postfilter.export.resolve import is_usable
 from postfilter.export.verify import reference_output
 from postfilter.models.weights import save_weights
 from postfilter.runtime import load_engine, read_manifest, sha256_of_file, write_manifest
@@ -52,14 +52,10 @@ def test_the_manifest_tells_what_was_built_and_what_ran(built, weights_of):
     assert (content["cost"]["width"], content["cost"]["height"]) == (1920, 1080)
     assert 50 <= content["verification"]["psnr_db"] <= 100
     assert content["verification"]["frames"] == 4
-    assert content["build_key"] == build_key(
-        graph_sha256=manifest.graph_sha256,
-        backend="openvino",
-        backend_version=manifest.backend_version,
-        device="CPU",
-        precision="fp16",
-        size=None,
-    )
+    assert content["build_key"] == build_key(engine_parts(manifest))
+    parts = engine_parts(manifest)
+    assert parts["backend"] == "openvino" and parts["options"] == {"rewrite": True}
+    assert parts["cpu_features"] and parts["weights"] == sha256_of_file(weights_of("fastarcnn-luma"))
     assert "5x5" in built.steps[0]
 
 
@@ -227,16 +223,17 @@ class TestCache:
             return cached_engine("fastarcnn-luma", weights=weights_of("fastarcnn-luma"), on_step=steps.append)
 
         folder = engine()
-        assert steps
+        assert steps[0] == "building the engine of fastarcnn-luma: there is none yet"
         assert folder.is_relative_to(tmp_path / "cache" / "postfilter" / "engines")
         assert engine() == folder
         assert steps == []
         (folder / "model.onnx").write_bytes(b"damaged")
         assert engine() == folder
-        assert steps
-        assert read_manifest(folder).model == "fastarcnn-luma"
-        write_manifest(dataclasses.replace(read_manifest(folder), build_key="of another build"), folder)
-        assert not is_usable(folder)
+        assert steps[0].endswith("files: unusable -> whole")
+        write_manifest(dataclasses.replace(read_manifest(folder), backend_version="2020.1"), folder)
+        assert engine() == folder
+        assert "backend_version: 2020.1 -> " in steps[0]
+        assert read_manifest(folder).backend_version != "2020.1"
 
     def test_engine_from_takes_a_model_or_a_folder(self, weights_of, built):
         frame = drawn_frames("luma")[1]
@@ -247,4 +244,6 @@ class TestCache:
 
     def test_what_is_neither_is_told(self, tmp_path):
         with pytest.raises(InputError, match=r"neither a model .*fastarcnn.* nor a folder"):
+            engine_from(str(tmp_path / "absent"))
+        with pytest.raises(ArtefactError, match="does not exist"):
             engine_from(tmp_path / "absent")

@@ -54,7 +54,10 @@ def test_a_missing_file_is_named(make_engine: MakeEngine) -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({"schema_version": 99}, "schema version 99"),
+        ({"schema_version": 99}, "newer postfilter.*schema version 99.*update postfilter"),
+        ({"schema_version": 0}, "schema version 0"),
+        ({"schema_version": "2"}, "schema version .2."),
+        ({"key_parts": ["a"]}, "key_parts"),
         ({"backend": "abacus"}, "'abacus'.*openvino"),
         ({"backend": ["openvino"]}, "backend .* is no text"),
         ({"device": {"name": "CPU"}}, "device .* is no text"),

@@ -197,6 +197,26 @@ def test_another_gpu_than_there_are(devices: Any, make_trt_engine: Any) -> None:
         load_engine(make_trt_engine(), device="cuda:3")
 
 
+def test_a_core_of_the_dla_is_set_before_the_plan_is_read(devices: Any, make_trt_engine: Any, planes: Any) -> None:
+    cuda, library = devices
+    folder = make_trt_engine(device="dla:0", built_for=BUILT_FOR | {"dla": {"core": 0}})
+    for device, core in ((None, 0), ("dla:1", 1)):
+        with load_engine(folder, device=device) as engine:
+            assert library.dla_core == core
+            assert engine(planes(16, 16)).shape == (1, 1, 16, 16)
+            assert engine.execution(width=16, height=16).device_name == f"Some GPU, DLA core {core}"
+    assert cuda.launched == 0  # the DLA's work is not the GPU's to record
+    with pytest.raises(DeviceError, match=r"needs DLA core 2.*has 2, from dla:0 on"):
+        load_engine(folder, device="dla:2")
+
+
+@pytest.mark.parametrize(("made", "given"), [("dla:0", "cuda:0"), ("cuda:0", "dla:0")])
+def test_a_plan_for_the_dla_is_none_for_the_gpu(made: str, given: str, devices: Any, make_trt_engine: Any) -> None:
+    dla = {"dla": {"core": 0}} if made == "dla:0" else {}
+    with pytest.raises(InputError, match=rf"was built for {made}, .*\({given}\)"):
+        load_engine(make_trt_engine(device=made, built_for=BUILT_FOR | dla), device=given)
+
+
 def test_tensorrt_not_installed(devices: Any, make_trt_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "tensorrt")
     monkeypatch.setattr(sys, "meta_path", [])

@@ -73,9 +73,10 @@ def check_tensorrt(report: Report) -> str:
                 known = overloads(getattr(owner, name).__doc__ or "", name)
                 report.check(f"{path}()", any(takes(each, wanted) for each in known), f"takes {known}, not {wanted}")
     major = int(real.__version__.split(".")[0])
-    for path in trt_api.SINCE_11:
+    for path in (*trt_api.SINCE_11, *trt_api.UNTIL_10):
         kind, name = path.split(".")
-        report.check(path, hasattr(getattr(real, kind), name) == (major >= 11), f"unexpected in version {major}")
+        here = (major >= 11) == (path in trt_api.SINCE_11)
+        report.check(path, hasattr(getattr(real, kind), name) == here, f"unexpected in version {major}")
     check_subclasses(report, real)
     return str(real.__version__)
 

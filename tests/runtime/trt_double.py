@@ -205,21 +205,25 @@ class EngineDouble:
 
 
 def tensorrt_double(cuda: CudaDouble, *, version: str = "10.3.0") -> Any:
-    """The module `tensorrt`, of which `deserialized` counts the plans that it was given."""
+    """The module `tensorrt`: `deserialized` counts the plans that it was given, `dla_core` is that of the last one."""
     module = types.ModuleType("tensorrt")
 
     class Base:
         Severity = enum.IntEnum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
 
     class Runtime:
+        num_DLA_cores = 2  # noqa: N815
+
         def __init__(self, logger: Any) -> None:
             self.logger = logger
+            self.DLA_core = -1
 
         def deserialize_cuda_engine(self, plan: bytes) -> EngineDouble | None:
             module.deserialized += 1  # type: ignore[attr-defined]
             if plan.startswith(b"damaged"):
                 self.logger.log(Base.Severity.ERROR, "Magic tag does not match")
                 return None
+            module.dla_core = self.DLA_core  # type: ignore[attr-defined]
             return EngineDouble(plan, cuda)
 
     content = {
