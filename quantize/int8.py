@@ -48,13 +48,13 @@ def padding(node: onnx.NodeProto) -> list[int]:
     """
     for attribute in node.attribute:
         if attribute.name == "auto_pad" and attribute.s not in (b"NOTSET", b"VALID"):
-            raise WeightsError(f"{node.name} pads by auto_pad {attribute.s.decode()}, which is not quantized; try --fp16")
+            raise WeightsError(
+                f"{node.name} pads by auto_pad {attribute.s.decode()}, which is not quantized; try --fp16"
+            )
     return next((list(each.ints) for each in node.attribute if each.name == "pads"), [0, 0, 0, 0])
 
 
-def to_int8(
-    graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] | None = None
-) -> onnx.ModelProto:
+def to_int8(graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] | None = None) -> onnx.ModelProto:
     """Return the graph with convolutions that read int8 and have int8 weights; the one given is left as it is.
 
     1. What a chosen convolution reads passes a QuantizeLinear and a DequantizeLinear; a value that several read passes
@@ -115,8 +115,8 @@ def _range_of(value: str, ranges: Ranges) -> tuple[float, float]:
         return INPUT_STEP, CENTRE
     if value not in ranges.steps:
         raise WeightsError(
-            f"no range is known of {value!r}, only of {', '.join(ranges.steps) or 'nothing'}; give typical decoded clips "
-            "or pictures with --calibrate"
+            f"no range is known of {value!r}, only of {', '.join(ranges.steps) or 'nothing'}; give typical decoded "
+            "clips or pictures with --calibrate"
         )
     return ranges.steps[value], ranges.centres.get(value, 0.0)
 

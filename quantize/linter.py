@@ -33,8 +33,8 @@ def check_quantized(graph: onnx.ModelProto) -> None:
     found = lint(graph)
     if found:
         raise ArtefactError(
-            f"the quantized graph breaks {len(found)} rules that backends rely on: {'; '.join(found)}; quantize it again "
-            "with export-engine --int8"
+            f"the quantized graph breaks {len(found)} rules that backends rely on: {'; '.join(found)}; quantize it "
+            "again with export-engine --int8"
         )
 
 
@@ -129,8 +129,8 @@ def _reading(graph: _Graph, node: onnx.NodeProto) -> Iterator[str]:
             step, right = graph.constants.get(node.input[1]), _OUTPUT_AXIS[reader.op_type]
             if step is not None and (step.ndim != 1 or axis != right or step.size != weight.shape[right]):
                 yield (
-                    f"{node.name} has {step.size} steps along axis {axis}; the {weight.shape[right]} output channels of "
-                    f"{reader.name} are along axis {right}"
+                    f"{node.name} has {step.size} steps along axis {axis}; the {weight.shape[right]} output channels "
+                    f"of {reader.name} are along axis {right}"
                 )
         elif place == 0 and graph.type_of_maker(node.input[0]) != _QUANTIZE:
             yield f"{node.name} feeds {reader.name} and follows no QuantizeLinear"

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Trial", "observe"]
 
 
-def observe(
-    graph: onnx.ModelProto, crops: Samples
-) -> tuple[dict[str, tuple[float, float]], NDArray[np.float32]]:
+def observe(graph: onnx.ModelProto, crops: Samples) -> tuple[dict[str, tuple[float, float]], NDArray[np.float32]]:
     """Run a fp32 graph; return the (least, largest) of each value that a convolution reads, and the network's output.
 
     The network's own input, whose range is known, is left out. Each range holds 0 and is never empty.
@@ -58,9 +56,8 @@ class Trial:
     """
 
     def __init__(self, graph: onnx.ModelProto, crops: Samples, wanted: NDArray[np.float32]) -> None:
-        from onnx import TensorProto, helper, numpy_helper
-
         import onnx
+        from onnx import TensorProto, helper, numpy_helper
 
         trial = onnx.ModelProto()
         trial.CopyFrom(graph)
