@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from postfilter.export.network import network_nodes
-from postfilter.quantize import HEAD, TAIL
+from postfilter.quantize import HEAD, NORMALISED, TAIL
 
 if TYPE_CHECKING:
     import onnx
@@ -45,12 +45,12 @@ def to_graph(model: Model, *, size: tuple[int, int] | None = None) -> onnx.Model
 
     channels = model.card.channels
     nodes, weights, opset = network_nodes(
-        model.network, channels=channels, multiple=model.card.size_multiple, source="normalised", target="network"
+        model.network, channels=channels, multiple=model.card.size_multiple, source=NORMALISED, target="network"
     )
     filtered = "scaled"
     head = [
         helper.make_node("Cast", [INPUT], ["codes"], name=f"{HEAD}cast", to=TensorProto.FLOAT),
-        helper.make_node("Div", ["codes", "peak"], ["normalised"], name=f"{HEAD}normalise"),
+        helper.make_node("Div", ["codes", "peak"], [NORMALISED], name=f"{HEAD}normalise"),
     ]
     tail = [helper.make_node("Mul", ["network", "peak"], ["scaled"], name=f"{TAIL}scale")]
     if model.card.residual:

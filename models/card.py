@@ -41,6 +41,11 @@ class ModelCard:
         """The safetensors file shipped with the package."""
         return Path(__file__).parent / "weights" / f"{self.name}.safetensors"
 
+    @property
+    def ranges_path(self) -> Path:
+        """The JSON file of the int8 ranges of the shipped weights; see `quantize.ranges`."""
+        return self.weights_path.with_suffix(".ranges.json")
+
     def training(self) -> dict[str, Any]:
         """How the shipped weights were made: data, recipe, results, licence note; empty where none are shipped."""
         path = self.weights_path.with_suffix(".json")

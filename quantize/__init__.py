@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from postfilter.quantize.edges import HEAD, TAIL, split_nodes
+from postfilter.quantize.calibration import calibrate, calibration_crops
+from postfilter.quantize.edges import HEAD, NORMALISED, TAIL, split_nodes
 from postfilter.quantize.fp16 import to_fp16
+from postfilter.quantize.int8 import convolutions, to_int8
+from postfilter.quantize.linter import check_quantized, lint
+from postfilter.quantize.ranges import Ranges, read_ranges, recorded_ranges, write_ranges
 
-__all__ = ["HEAD", "TAIL", "split_nodes", "to_fp16"]
+__all__ = [
+    "HEAD",
+    "NORMALISED",
+    "TAIL",
+    "Ranges",
+    "calibrate",
+    "calibration_crops",
+    "check_quantized",
+    "convolutions",
+    "lint",
+    "read_ranges",
+    "recorded_ranges",
+    "split_nodes",
+    "to_fp16",
+    "to_int8",
+    "write_ranges",
+]

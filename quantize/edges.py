@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["HEAD", "TAIL", "split_nodes"]
+__all__ = ["HEAD", "NORMALISED", "TAIL", "split_nodes"]
 
 HEAD = "head."
 """Nodes from the samples to the network's input have names that begin so."""
 TAIL = "tail."
 """Nodes from the network's output to the filtered samples have names that begin so."""
+
+NORMALISED = "normalised"
+"""The value that the network reads: samples divided by their peak, 0..1."""
 
 
 def split_nodes(
