@@ -157,6 +157,7 @@ def build_engine(
                     precision=precision,
                     device=device or DEFAULT_DEVICE[backend],
                     size=size,
+                    rewrite=rewrite,
                 )
             if workshop is not None:
                 step("building the TensorRT plan, which takes minutes")
