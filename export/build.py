@@ -138,7 +138,7 @@ def build_engine(
         graph = to_graph(loaded, size=size)
         done: list[str] = []
         if rewrite:
-            graph, done = rewritten(graph)
+            graph, done = rewritten(graph, backend=backend)
         for sentence in done:
             step(f"rewrote {sentence}")
         if precision == "fp16":
