@@ -216,6 +216,7 @@ def _verified(
         manifest,
         backend_version=execution.backend_version,
         device=execution.device,
+        device_name=execution.device_name,
         precision_run=execution.precision_run,
         precision_by_layer=execution.precision_by_layer,
         verification=verification.as_json(),

@@ -39,6 +39,8 @@ class EngineManifest:
     """The version of the backend's package that the engine was verified with."""
     device: str
     """The backend's own name of the device, for instance `CPU` (OpenVINO) or `cuda:0` (torch)."""
+    device_name: str = ""
+    """The hardware behind it where the engine was verified; with ONNX Runtime the provider that really ran it, too."""
     precision: str
     """What was asked for: `fp32`, `fp16`, …"""
     precision_run: str = ""
