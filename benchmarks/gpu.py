@@ -112,7 +112,7 @@ def measured(task: Line) -> Line:
 def ceiling(task: Line) -> Line:
     import torch
 
-    from postfilter.runtime.pt import best_tflops
+    from postfilter.runtime.pt_limits import best_tflops
 
     torch.backends.cudnn.allow_tf32 = False
     return {"tflops": best_tflops(device=task["device"], precision=task["precision"], seconds=2.0)}

@@ -125,7 +125,7 @@ def _rate(
 
 
 def _gpu_bandwidth_gbs(device: str, seconds: float) -> float:
-    from postfilter.runtime.pt import copy_gbs
+    from postfilter.runtime.pt_limits import copy_gbs
 
     try:
         return copy_gbs(device=device, seconds=seconds)
@@ -138,7 +138,7 @@ def _gpu_bandwidth_gbs(device: str, seconds: float) -> float:
 def _by_torch(
     backend: str, device: str, threads: int | None, seconds: float, works: tuple[Work, ...]
 ) -> dict[str, float]:
-    from postfilter.runtime.pt import best_tflops
+    from postfilter.runtime.pt_limits import best_tflops
 
     found = {}
     # torch has no int8 engines; TensorRT has.
