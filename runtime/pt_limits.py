@@ -14,8 +14,7 @@ def best_tflops(*, device: str, precision: str, seconds: float) -> float:
 
     Args:
         device: torch's name of the device.
-        precision: `fp32`, `fp16`, `bf16`, or `int8`, of which there is a product only. fp32 on a GPU is what torch lets
-            convolutions do there: TF32, unless that is switched off.
+        precision: `fp32` (without TF32), `fp16`, `bf16`, or `int8`, of which there is a product only.
         seconds: how long to measure; one run of each is made in any case.
     """
     import torch
@@ -42,20 +41,16 @@ def best_tflops(*, device: str, precision: str, seconds: float) -> float:
         work = torch.nn.functional.conv2d
         return rate(lambda: work(samples, weight, padding=1), side**2 * 9 * 256**2, seconds)
 
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
-    try:
-        with torch.inference_mode():
-            # A CPU without fp16 arithmetic is a thousand times slower at it than in float32: no large work then.
-            small = product(256, 0.05)
-            if small < 0.01 and kind == torch.float16:
-                return small
-            rates = [product(8192 if on.type == "cuda" else 2048, seconds / 2)]
-            if kind != torch.int8:
-                rates.append(convolution(512 if on.type == "cuda" else 64, seconds / 2))
-            return max(rates)
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = tf32
+    # As engines run: cuDNN may choose its algorithm, and TF32 is not what is called fp32 here.
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+        # A CPU without fp16 arithmetic is a thousand times slower at it than in float32: no large work then.
+        small = product(256, 0.05)
+        if small < 0.01 and kind == torch.float16:
+            return small
+        rates = [product(8192 if on.type == "cuda" else 2048, seconds / 2)]
+        if kind != torch.int8:
+            rates.append(convolution(512 if on.type == "cuda" else 64, seconds / 2))
+        return max(rates)
 
 
 def copy_gbs(*, device: str, seconds: float) -> float:
