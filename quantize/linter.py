@@ -130,7 +130,7 @@ def _reading(graph: _Graph, node: onnx.NodeProto) -> Iterator[str]:
             yield f"{node.name} restores the bias of {reader.name}, which must be float"
         elif place == 1 and weight is None:
             yield f"the weight of {reader.name} is quantized while it runs; it has to be an int8 constant"
-        elif place == 1:
+        elif place == 1 and weight is not None:
             step, right = graph.constants.get(node.input[1]), _OUTPUT_AXIS[reader.op_type]
             if step is not None and (step.ndim != 1 or axis != right or step.size != weight.shape[right]):
                 yield (
