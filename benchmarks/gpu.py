@@ -176,8 +176,8 @@ def device_name(device: str) -> str:
 
 
 def share(line: Line, ceilings: dict[str, float]) -> float | None:
-    """How much of the ceiling a line reaches; None where either was not measured."""
-    ceiling = ceilings.get(line["precision"], 0.0)
+    """How much of the ceiling of what it ran in a line reaches; None where either was not measured."""
+    ceiling = ceilings.get(line.get("ran_in", ""), 0.0)
     return line["tflops"] / ceiling if ceiling and "tflops" in line else None
 
 
