@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from postfilter import models
-from postfilter.errors import MissingDependencyError, OutputError, UnknownNameError
+from postfilter.errors import ArtefactError, MissingDependencyError, OutputError, UnknownNameError
 from postfilter.export.cache import cache_folder
 from postfilter.export.costs import cost
 from postfilter.export.folder import check_replaceable, staging_folder
@@ -23,16 +23,21 @@ from postfilter.export.pictures import drawn_frames, read_frames
 from postfilter.export.plan import build_plan, open_workshop
 from postfilter.export.plan_options import PlanOptions, frame_range
 from postfilter.export.program import save_program
+from postfilter.export.receptive_field import receptive_field
 from postfilter.export.rewriting import rewrite as rewritten
 from postfilter.export.verify import GATES_DB, Verification, check_gate, verify_engine
 from postfilter.quantize import to_fp16
 from postfilter.runtime import BACKENDS, EngineManifest, Execution, load_engine, write_manifest
+from postfilter.runtime.activations import activation_bytes_per_px
 from postfilter.runtime.bit_depth import sample_type
 from postfilter.runtime.manifest import GRAPH, sha256_of_file
+from postfilter.runtime.piece_rule import ACTIVATION_BYTES
 from postfilter.runtime.pt import PROGRAM
 from postfilter.runtime.trt import PLAN
 
 if TYPE_CHECKING:
+    import onnx
+
     from postfilter.models import Model
 
 __all__ = ["DEFAULT_DEVICE", "PRECISIONS", "BuildResult", "Precision", "build_engine"]
@@ -136,6 +141,7 @@ def build_engine(
     step("making the graph")
     with _names_missing("onnx", "making a graph"):
         graph = to_graph(loaded, size=size)
+        halo = _halo(graph, loaded)
         done: list[str] = []
         if rewrite:
             graph, done = rewritten(graph, backend=backend)
@@ -179,11 +185,11 @@ def build_engine(
             bit_depth=BIT_DEPTH,
             size=size,
             size_multiple=card.size_multiple,
-            halo=card.halo,
+            halo=halo,
             weights_sha256=loaded.weights_sha256,
             graph_sha256=hashlib.sha256(content).hexdigest(),
             files=files,
-            cost=costs.as_json(),
+            cost=costs.as_json() | {ACTIVATION_BYTES: activation_bytes_per_px(graph)},
             built_for=built_for,
         )
         step(f"verifying on {backend}")
@@ -233,6 +239,15 @@ def _run(
         verification = verify_engine(engine, model, frames, source=source)
         height, width = frames[0].shape[2:]
         return verification, engine.execution(width=width, height=height)
+
+
+def _halo(graph: onnx.ModelProto, model: Model) -> int:
+    """How far the graph reaches, before rewrites; what the card says where an operator is not known."""
+    try:
+        return receptive_field(graph).halo
+    except ArtefactError as error:
+        _log.warning("%s: the receptive field is taken from the model's card: %s", model.card.name, error)
+        return model.card.halo
 
 
 @contextlib.contextmanager
