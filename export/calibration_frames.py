@@ -188,8 +188,9 @@ def _decoded(file: Path, until: Mapping[int, int]) -> Iterator[tuple[Any, int, t
     import av
 
     shown = 0
-    try:
-        for stretch, last in until.items():
+    failure: Exception | None = None
+    for stretch, last in until.items():
+        try:
             with av.open(str(file)) as container:
                 if not container.streams.video:
                     raise InputError(f"{file} has no video; leave it out, or give another file")
@@ -198,10 +199,12 @@ def _decoded(file: Path, until: Mapping[int, int]) -> Iterator[tuple[Any, int, t
                 for index, (frame, size) in enumerate(islice(_frames(container), last + 1)):
                     yield frame, size, (stretch, index)
                     shown += 1
-    except (av.FFmpegError, OSError) as error:
-        if not shown:
-            raise InputError(f"cannot decode {file} ({error}); leave it out, or give another file") from error
-        _log.warning("%s is damaged (%s); calibrating on what can be decoded of it", file, error)
+        except (av.FFmpegError, OSError) as error:
+            failure = error
+    if failure is not None and not shown:
+        raise InputError(f"cannot decode {file} ({failure}); leave it out, or give another file") from failure
+    if failure is not None:
+        _log.warning("%s is damaged (%s); calibrating on what can be decoded of it", file, failure)
 
 
 def _seek(container: Any, share: float) -> bool:
