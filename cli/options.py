@@ -12,6 +12,7 @@ from postfilter.errors import InputError
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine
+    from postfilter.runtime.piece_rule import Piece
 
 __all__ = [
     "DEFAULT_BACKEND",
@@ -93,10 +94,28 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--device`, `--threads` and `--requests`: how an engine is run, None where the backend shall choose."""
+    """Add what says how an engine is run.
+
+    `--device`, `--threads` and `--requests`, None where the backend shall choose; `--piece` and `--memory-limit`, which
+    set `piece` and `memory_limit` as `runtime.load_engine` takes them.
+    """
     parser.add_argument("--device", metavar="NAME", help="the backend's name of a device, for instance CPU or GPU")
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads for the engine (default: all)")
     parser.add_argument("--requests", type=_positive, metavar="N", help="frames in flight (default: the backend's own)")
+    parser.add_argument(
+        "--piece",
+        type=_piece,
+        default="auto",
+        metavar="WxH|whole|auto",
+        help="filter frames in overlapping pieces of this size, with the same output and less memory; auto (default): "
+        "as the engine was made, whole frames otherwise, or as --memory-limit asks",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        type=_megabytes,
+        metavar="MB",
+        help="memory above the idle process that filtering may take; chooses the pieces",
+    )
 
 
 def parse_size(text: str) -> tuple[int, int] | None:
@@ -159,6 +178,8 @@ def open_engine(
         device=getattr(arguments, "device", None),
         threads=getattr(arguments, "threads", None),
         requests=getattr(arguments, "requests", None),
+        piece=getattr(arguments, "piece", "auto"),
+        memory_limit_mb=getattr(arguments, "memory_limit", None),
     )
 
 
@@ -198,6 +219,29 @@ def chosen_folder(
         residual=arguments.residual,
         on_step=on_step,
     )
+
+
+def _piece(text: str) -> Piece:
+    """Return what `runtime.load_engine` takes as `piece`, for argparse."""
+    if text == "auto":
+        return "auto"
+    if text == "whole":
+        return "whole"
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"got {text!r}; give WxH such as 640x360, whole or auto")
+    return int(match[1]), int(match[2])
+
+
+def _megabytes(text: str) -> float:
+    """Return a number above zero, for argparse."""
+    try:
+        megabytes = float(text)
+    except ValueError:
+        megabytes = 0.0
+    if not 0 < megabytes < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text!r}; give a number of MB above zero, such as 100")
+    return megabytes
 
 
 def _positive(text: str) -> int:

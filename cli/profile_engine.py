@@ -98,6 +98,8 @@ def _profile(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any
             device=arguments.device,
             threads=arguments.threads,
             requests=arguments.requests,
+            piece=arguments.piece,
+            memory_limit_mb=arguments.memory_limit,
             on_step=reporter.note,
             on_progress=update,
         ).as_json()
@@ -143,12 +145,22 @@ def _measure(
     reporter.note(f"running {row['model']} at {row['input']}")
     try:
         use = measure_memory(
-            engine, width=row["width"], height=row["height"], device=arguments.device, threads=arguments.threads
+            engine,
+            width=row["width"],
+            height=row["height"],
+            device=arguments.device,
+            threads=arguments.threads,
+            piece=arguments.piece,
+            memory_limit_mb=arguments.memory_limit,
         )
     except PostfilterError as error:
         reporter.warn(f"{row['model']} at {row['input']} is not measured: {error}")
         return None, None
     return use.peak_mb, 1000 / use.ms
+
+
+def _parts(piece: list[int] | None) -> str:
+    return "frames" if piece is None else f"pieces of {piece[0]}x{piece[1]}"
 
 
 def _render(result: dict[str, Any], console: Console) -> None:
@@ -222,7 +234,7 @@ def _render_profile(result: dict[str, Any], console: Console) -> None:
     for name, value in (
         ("engine", result["engine"]),
         ("runs on", f"{result['backend']} {result['backend_version']}, {result['device_name']}"),
-        ("with", f"{result['threads']} threads, {result['requests']} frames in flight"),
+        ("with", f"{result['threads']} threads, {result['requests']} {_parts(result['piece'])} in flight"),
         ("precision", f"{result['precision']}, run as {result['precision_run']}"),
         ("frame", f"{result['width']}x{result['height']}, {result['kmac_per_px']:.2f} kMAC a luma sample"),
         ("latency", f"{latency['p50']:.1f} ms median, {latency['p95']:.1f} p95, {latency['p99']:.1f} p99"),

@@ -17,6 +17,7 @@ from postfilter.runtime.manifest import MANIFEST
 if TYPE_CHECKING:
     from postfilter.export.build import Precision
     from postfilter.runtime import Engine
+    from postfilter.runtime.piece_rule import Piece
 
 __all__ = ["cached_engine", "engine_folder", "engine_from", "names_model"]
 
@@ -35,6 +36,8 @@ def engine_from(
     device: str | None = None,
     threads: int | None = None,
     requests: int | None = None,
+    piece: Piece = "auto",
+    memory_limit_mb: float | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Engine:
     """Return an engine ready to run: the one in a folder, or the cached one of a model.
@@ -50,6 +53,8 @@ def engine_from(
         device: as above.
         threads: as above.
         requests: as above.
+        piece: as above.
+        memory_limit_mb: as above.
         on_step: told in a few words what begins, while an engine is built.
 
     Raises:
@@ -65,7 +70,15 @@ def engine_from(
         residual=residual,
         on_step=on_step,
     )
-    return load_engine(folder, bit_depth=bit_depth, device=device, threads=threads, requests=requests)
+    return load_engine(
+        folder,
+        bit_depth=bit_depth,
+        device=device,
+        threads=threads,
+        requests=requests,
+        piece=piece,
+        memory_limit_mb=memory_limit_mb,
+    )
 
 
 def engine_folder(

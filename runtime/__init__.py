@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from postfilter.runtime.manifest import EngineManifest, read_manifest, sha256_of_file, write_manifest
     from postfilter.runtime.measure import Speed, measure_speed
     from postfilter.runtime.memory import MemoryUse, PeakMemory, measure_memory
+    from postfilter.runtime.piece_choice import PieceChoice, fastest_piece
     from postfilter.runtime.profile import Profile, profile_engine
 
 __all__ = [
@@ -22,8 +23,10 @@ __all__ = [
     "Execution",
     "MemoryUse",
     "PeakMemory",
+    "PieceChoice",
     "Profile",
     "Speed",
+    "fastest_piece",
     "load_engine",
     "measure_memory",
     "measure_speed",
@@ -41,8 +44,10 @@ _HOME = {
     "Execution": "backend",
     "MemoryUse": "memory",
     "PeakMemory": "memory",
+    "PieceChoice": "piece_choice",
     "Profile": "profile",
     "Speed": "measure",
+    "fastest_piece": "piece_choice",
     "load_engine": "engine",
     "measure_memory": "memory",
     "measure_speed": "measure",

@@ -17,7 +17,7 @@ from postfilter.errors import ArtefactError, InputError, UnknownNameError
 from postfilter.runtime.backend import BACKENDS, Execution, Layer, Options, backend_class, multiplies
 from postfilter.runtime.bit_depth import sample_type
 from postfilter.runtime.compatibility import require_compatible
-from postfilter.runtime.jobs import PieceJob, WholeJob, run_jobs
+from postfilter.runtime.jobs import PieceJob, WholeJob, check_planes, run_jobs
 from postfilter.runtime.manifest import MANIFEST, EngineManifest, read_manifest
 from postfilter.runtime.padding import padded_size
 from postfilter.runtime.piece_rule import (
@@ -219,12 +219,15 @@ class Engine:
     def layers(self, *, width: int, height: int) -> list[Layer]:
         """The layers as executed for one frame of this size; with times once it ran, if loaded with `layer_times`.
 
-        Of a frame in pieces, times are those of its last piece times the number of pieces.
+        Of a frame in pieces, times and counts are those of its last piece times the number of pieces.
         """
         layers = self._compiled_for(1, width, height).layers()
         piece = self.piece_for(width=width, height=height)
         count = 1 if piece is None else len(self._cuts(width, height, piece))
-        return [replace(each, ms=None if each.ms is None else each.ms * count) for each in layers]
+        return [
+            replace(each, **{key: value * count for key in ("ms", "mmac") if (value := getattr(each, key)) is not None})
+            for each in layers
+        ]
 
     def execution(self, *, width: int, height: int) -> Execution:
         """What really runs for one frame of this size: versions, device, and the precision of each layer."""
@@ -258,7 +261,7 @@ class Engine:
         self.close()
 
     def _job(self, planes: Samples) -> Job:
-        self._check(planes)
+        check_planes(planes, dtype=self.dtype, bit_depth=self.bit_depth, layout=self.layout, channels=self.channels)
         frames, _, height, width = planes.shape
         compiled = self._compiled_for(frames, width, height)
         piece = self.piece_for(width=width, height=height)
@@ -269,20 +272,6 @@ class Engine:
 
     def _cuts(self, width: int, height: int, piece: tuple[int, int]) -> list[Cut]:
         return cut_frame(width, height, piece=piece, halo=self.halo, multiple=self.size_multiple)
-
-    def _check(self, planes: Samples) -> None:
-        if not isinstance(planes, np.ndarray) or planes.dtype != self.dtype:
-            got = planes.dtype if isinstance(planes, np.ndarray) else type(planes).__name__
-            raise InputError(
-                f"got {got} samples; this engine takes a {self.dtype} array, for {self.bit_depth} bits; load it with "
-                "another bit_depth, or convert the samples"
-            )
-        if planes.ndim != 4 or planes.shape[1] != self.channels or 0 in planes.shape:
-            raise InputError(
-                f"got planes of shape {planes.shape}; this {self.layout} engine takes [N, {self.channels}, H, W], none "
-                "of them 0"
-            )
-        self._check_size(planes.shape[3], planes.shape[2])
 
     def _check_size(self, width: int, height: int) -> None:
         if self.size is not None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from postfilter.errors import InputError
 from postfilter.runtime.padding import crop, pad_to
 
 if TYPE_CHECKING:
     from postfilter.runtime.backend import Compiled, Pending, Samples
     from postfilter.runtime.pieces import Cut
 
-__all__ = ["Job", "PieceJob", "Started", "WholeJob", "run_jobs"]
+__all__ = ["Job", "PieceJob", "Started", "WholeJob", "check_planes", "run_jobs"]
 
 
 class Started:
@@ -50,6 +51,24 @@ class Job(Protocol):
     def start(self) -> Iterator[Started]:
         """Begin its parts one by one, as the iterator is advanced; they are to be waited for in that order."""
         ...
+
+
+def check_planes(planes: Samples, *, dtype: np.dtype[Any], bit_depth: int, layout: str, channels: int) -> None:
+    """Refuse what is no array of planes for an engine of this type and layout.
+
+    Raises:
+        InputError: another type, number of channels or dimensions, or nothing in it.
+    """
+    if not isinstance(planes, np.ndarray) or planes.dtype != dtype:
+        got = planes.dtype if isinstance(planes, np.ndarray) else type(planes).__name__
+        raise InputError(
+            f"got {got} samples; this engine takes a {dtype} array, for {bit_depth} bits; load it with another "
+            "bit_depth, or convert the samples"
+        )
+    if planes.ndim != 4 or planes.shape[1] != channels or 0 in planes.shape:
+        raise InputError(
+            f"got planes of shape {planes.shape}; this {layout} engine takes [N, {channels}, H, W], none of them 0"
+        )
 
 
 def run_jobs(jobs: Iterable[Job], *, requests: int) -> Iterator[Samples]:

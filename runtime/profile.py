@@ -20,6 +20,7 @@ from postfilter.runtime.measure import measure_speed, sample_frames
 from postfilter.runtime.memory import measure_memory
 from postfilter.runtime.overhead import measure_overhead
 from postfilter.runtime.padding import padded_size
+from postfilter.runtime.piece_rule import Piece
 from postfilter.runtime.power import PowerMeter, PowerUse, SensorState
 
 __all__ = ["DEFAULT_SIZE", "Profile", "ProfiledLayer", "profile_engine"]
@@ -69,6 +70,8 @@ class Profile:
     height: int
     threads: int
     requests: int
+    piece: tuple[int, int] | None
+    """(width, height) of the pieces in which frames were filtered; None: whole."""
     frames: int
     """Single frames timed."""
     latency_ms: dict[str, float]
@@ -109,6 +112,8 @@ def profile_engine(
     device: str | None = None,
     threads: int | None = None,
     requests: int | None = None,
+    piece: Piece = "auto",
+    memory_limit_mb: float | None = None,
     on_step: Callable[[str], None] | None = None,
     on_progress: Callable[..., None] | None = None,
 ) -> Profile:
@@ -119,9 +124,11 @@ def profile_engine(
         size: (width, height); the engine's own where it has one, else `DEFAULT_SIZE`.
         seconds: how long to time frames; memory, layers and the limit take a few seconds more.
         frames: how many to time, instead of `seconds`.
-        device: see `load_engine`, as `threads` and `requests`.
+        device: see `load_engine`, as all up to `memory_limit_mb`.
         threads: see `load_engine`.
         requests: see `load_engine`.
+        piece: see `load_engine`.
+        memory_limit_mb: see `load_engine`.
         on_step: told in a few words what begins.
         on_progress: called as `on_progress(done, total, **figures)` while frames are timed.
 
@@ -132,7 +139,14 @@ def profile_engine(
     folder = Path(path).parent if Path(path).name == MANIFEST else Path(path)
     step = on_step or (lambda text: None)
     step("timing frames")
-    with load_engine(folder, device=device, threads=threads, requests=requests) as engine:
+    run_as: dict[str, Any] = {
+        "device": device,
+        "threads": threads,
+        "requests": requests,
+        "piece": piece,
+        "memory_limit_mb": memory_limit_mb,
+    }
+    with load_engine(folder, **run_as) as engine:
         width, height = size or engine.size or DEFAULT_SIZE
         meter = PowerMeter(engine.device)
         speed = measure_speed(
@@ -149,12 +163,11 @@ def profile_engine(
         )
         execution = engine.execution(width=width, height=height)
         manifest, requests, device = engine.manifest, engine.requests, engine.device
+        pieces = engine.piece_for(width=width, height=height)
     step("timing layers")
-    loads = _layers(folder, width=width, height=height, device=device, threads=threads)
+    loads = _layers(folder, width=width, height=height, options=run_as)
     step("measuring memory")
-    memory = measure_memory(
-        folder, width=width, height=height, frames=_MEMORY_FRAMES, stream=True, device=device, threads=threads
-    )
+    memory = measure_memory(folder, width=width, height=height, frames=_MEMORY_FRAMES, stream=True, **run_as)
     step("measuring the machine's limit")
     rates = compute_tflops(manifest.backend, device=device, threads=threads)
     bandwidth = bandwidth_gbs(device=device, threads=threads)
@@ -185,6 +198,7 @@ def profile_engine(
         height=height,
         threads=usable_cores(threads),
         requests=requests,
+        piece=pieces,
         frames=speed.frames,
         latency_ms=speed.latency_ms,
         fps=speed.fps,
@@ -218,13 +232,11 @@ def _profiled(layer: Layer, load: LayerLoad, limit: Limit) -> ProfiledLayer:
     )
 
 
-def _layers(
-    folder: Path, *, width: int, height: int, device: str | None, threads: int | None
-) -> list[tuple[Layer, LayerLoad]]:
+def _layers(folder: Path, *, width: int, height: int, options: dict[str, Any]) -> list[tuple[Layer, LayerLoad]]:
     """Time the layers in an engine of its own, so that keeping their times slows nothing else."""
     import onnx
 
-    with load_engine(folder, device=device, threads=threads, layer_times=True) as engine:
+    with load_engine(folder, **options, layer_times=True) as engine:
         picture = sample_frames(engine, width=width, height=height, count=1)[0]
         engine(picture)
         runs: list[list[Layer]] = []

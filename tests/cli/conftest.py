@@ -47,6 +47,7 @@ def luma_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
             backend_version="0",
             device="CPU",
             precision="fp32",
+            halo=1,
             graph_sha256=digest,
             files={"model.onnx": digest},
             cost={"kmac_per_px": 0.009},

@@ -59,3 +59,18 @@ def test_mistakes_are_one_line_and_status_one(run: Any, luma_engine: Path, pictu
         status, out, err = run(*arguments, "--engine", luma_engine)
         assert status == 1 and out == "" and message in err and err.count("\n") == 1
     assert not (tmp_path / "out.png").exists()
+
+
+def test_pieces_and_a_memory_limit_give_the_same_picture(
+    run: Any, luma_engine: Path, picture: Path, tmp_path: Path
+) -> None:
+    whole, pieces = tmp_path / "whole.png", tmp_path / "pieces.png"
+    assert run(picture, whole, "--engine", luma_engine, "--json")[0] == 0
+    assert run(picture, pieces, "--engine", luma_engine, "--piece", "32x24", "--memory-limit", 200, "--json")[0] == 0
+    assert np.array_equal(cv2.imread(str(whole)), cv2.imread(str(pieces)))
+    status, _, err = run(picture, tmp_path / "none.png", "--engine", luma_engine, "--memory-limit", 3)
+    assert status == 1 and "memory limit is 3 MB" in err
+    for option, value in (("--piece", "large"), ("--memory-limit", "0")):
+        with pytest.raises(SystemExit) as exit_:
+            run(picture, tmp_path / "none.png", "--engine", luma_engine, option, value)
+        assert exit_.value.code == 2

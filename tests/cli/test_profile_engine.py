@@ -88,6 +88,18 @@ def test_an_engine_is_measured(run: Any, luma_engine: Path, duration: tuple[str,
     assert sum(layer["mmac"] for layer in got["layers"]) == pytest.approx(66 * 50 * 9 / 1e6)
 
 
+def test_an_engine_is_measured_in_pieces(run: Any, luma_engine: Path) -> None:
+    options = ("--size", "660x500", "--frames", "3", "--piece", "120x121")
+    status, out, err = run(luma_engine, *options, "--json")
+    assert status == 0, err
+    got = json.loads(out)
+    assert got["piece"] == [120, 121]
+    # What overlaps is no use: the count is that of the frame.
+    assert sum(layer["mmac"] for layer in got["layers"]) == pytest.approx(660 * 500 * 9 / 1e6)
+    status, out, _ = run(luma_engine, *options)
+    assert status == 0 and "pieces of 120x121 in flight" in out
+
+
 def test_an_engines_figures_for_a_person(run: Any, luma_engine: Path) -> None:
     status, out, err = run(luma_engine, "--size", "66x50", "--frames", "3")
     assert status == 0, err
