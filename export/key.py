@@ -23,6 +23,7 @@ from postfilter.runtime.manifest import SCHEMA_VERSION, sha256_of_file
 
 if TYPE_CHECKING:
     from postfilter.export.plan_options import PlanOptions
+    from postfilter.export.quantize_options import QuantizeOptions
     from postfilter.runtime import EngineManifest
 
 __all__ = [
@@ -121,7 +122,12 @@ def request_parts(
 
 
 def build_options(
-    backend: str, *, rewrite: bool = True, plan_options: PlanOptions | None = None, **others: Any
+    backend: str,
+    *,
+    rewrite: bool = True,
+    plan_options: PlanOptions | None = None,
+    quantize_options: QuantizeOptions | None = None,
+    **others: Any,
 ) -> dict[str, Any]:
     """Return the options of a build that change its result, as the parts hold them.
 
@@ -129,6 +135,7 @@ def build_options(
         backend: a key of `runtime.BACKENDS`.
         rewrite: whether the exact rewrites are applied.
         plan_options: how TensorRT builds its plan, its defaults where None; of no account for other backends.
+        quantize_options: how int8 is made and judged; None for other precisions.
         others: whatever else changes the result; values that JSON can hold. None is the same as absent.
     """
     options = {"rewrite": rewrite, **others}
@@ -136,6 +143,8 @@ def build_options(
         from postfilter.export.plan_options import PlanOptions
 
         options |= (plan_options or PlanOptions()).as_json()
+    if quantize_options is not None:
+        options |= {"quantize": quantize_options.as_json()}
     return options
 
 
