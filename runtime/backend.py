@@ -58,7 +58,9 @@ class Options:
     layer_times: bool = False
     """Keep the time of each layer, which costs a little speed; needed by `Compiled.layers`."""
     cuda_graphs: bool = True
-    """Replay recorded CUDA graphs where a backend can record them (TensorRT)."""
+    """Replay recorded CUDA graphs where a backend can record them (TensorRT, PyTorch)."""
+    compile_network: bool = False
+    """Have torch.compile make the network faster, where it measures that it is (PyTorch)."""
 
 
 @dataclass(frozen=True, kw_only=True)
