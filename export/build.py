@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from postfilter import models
 from postfilter.errors import MissingDependencyError, UnknownNameError
@@ -182,9 +181,7 @@ def _quantized(
         step("calibrating, which may take some minutes")
     ranges = ranges_for(model, graph, options.calibrate)
     step("judging int8 against fp32 and fp16")
-    quantizer = Quantizer(
-        assembly=assembly, graph=graph, ranges=ranges, judge_with=options.judge_with, threads=threads
-    )
+    quantizer = Quantizer(assembly=assembly, graph=graph, ranges=ranges, judge_with=options.judge_with, threads=threads)
     layers = options.layers or tuple(quantizer.layers)
     judgement = quantizer.judge("int8", layers)
     sensitivities = []

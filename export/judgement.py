@@ -69,8 +69,8 @@ class Judgement:
             )
         elif self.kept < KEPT_AT_LEAST:
             found.append(
-                f"it keeps {self.kept:.1%} of what fp32 gains ({self.delta_psnr:+.3f} of {self.delta_psnr_fp32:+.3f} dB "
-                f"on {self.frames} frames), at least {KEPT_AT_LEAST:.0%} is required"
+                f"it keeps {self.kept:.1%} of what fp32 gains ({self.delta_psnr:+.3f} of {self.delta_psnr_fp32:+.3f} "
+                f"dB on {self.frames} frames), at least {KEPT_AT_LEAST:.0%} is required"
             )
         if self.ms >= self.higher_ms:
             found.append(

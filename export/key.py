@@ -104,6 +104,9 @@ def request_parts(
     source = weights or models.card(model).weights_path
     if not source.is_file():
         models.load(model, weights=weights)  # which tells what is wrong with it
+    if precision == "int8":
+        recorded = models.card(model).ranges_path
+        options["ranges"] = sha256_of_file(recorded) if recorded.is_file() else None
     return {
         "model": model,
         "weights": sha256_of_file(source),

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
 from postfilter.errors import InputError, UnknownNameError
-from postfilter.quantize import check_quantized, to_bf16, to_fp16, to_int8
+from postfilter.quantize import check_quantized, to_fp16, to_int8
 
 if TYPE_CHECKING:
     import onnx
@@ -61,6 +61,8 @@ def lowered(
     if precision == "fp16":
         return to_fp16(graph)
     if precision == "bf16":
+        from postfilter.quantize.bf16 import to_bf16
+
         return to_bf16(graph)
     if precision == "int8":
         if ranges is None:
