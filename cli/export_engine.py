@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postfilter.cli.command import Command, Reporter
+from postfilter.cli.explained import render_explained
 from postfilter.cli.options import DEFAULT_BACKEND, DEFAULT_PRECISION, add_build_options, size_label
 from postfilter.errors import InputError
 from postfilter.models import names
@@ -64,6 +65,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="rewrite",
         action="store_false",
         help="leave the graph as PyTorch exports it: slower, for comparisons",
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="measure what each exact rewrite of the graph buys here, and print the table",
     )
     _add_quantize_options(parser)
     _add_plan_options(parser)
@@ -136,11 +142,12 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     parts = request_parts(arguments.model, **how)
     if arguments.why_rebuild:
         return _why(arguments, parts, output)
+    explained = {"explain": _explained(arguments, how, reporter)} if arguments.explain else {}
     found = standing(output, parts)
     # Frames of the user's own are asked for to see what comes out of them.
     if found.current and not (arguments.rebuild or arguments.verify_with):
         reporter.note(f"the engine in {output} is current; --rebuild builds it all the same")
-        return _as_it_is(output)
+        return _as_it_is(output) | explained
     if found.exists:
         reporter.note(f"building the engine in {output} again: {found.reason}")
     result = build_engine(
@@ -152,7 +159,21 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
         "build_seconds": round(result.build_seconds, 3),
         "reused": False,
         "steps": list(result.steps),
-    }
+    } | explained
+
+
+def _explained(arguments: argparse.Namespace, how: dict[str, Any], reporter: Reporter) -> list[dict[str, Any]]:
+    from postfilter import models
+    from postfilter.export import explain_rewrites
+
+    rows = explain_rewrites(
+        models.load(arguments.model, weights=how["weights"], residual=how["residual"]),
+        backend=how["backend"],
+        precision=how["precision"],
+        size=how["size"],
+        on_step=reporter.note,
+    )
+    return [row.as_json() for row in rows]
 
 
 def _how(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -221,6 +242,8 @@ def _render(result: dict[str, Any], console: Console) -> None:
     if "changes" in result:
         _render_why(result, console)
         return
+    if "explain" in result:
+        render_explained(result["explain"], console)
     manifest = result["manifest"]
     cost, verified = manifest["cost"], manifest["verification"]
     size = manifest["size"]

@@ -212,11 +212,12 @@ def _grid(
 
 
 def _render_profile(result: dict[str, Any], console: Console) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     latency, limit = result["latency_ms"], result["limit"]
+    overhead = f"{result['overhead_ms']:.2f} ms of a call ({result['overhead_share']:.1%}) outside the backend"
     inexact = "" if result["peak_memory_exact"] else ", sampled"
-    share = result["tflops"] / limit["compute_tflops"] if limit["compute_tflops"] else 0.0
     summary = Table(show_header=False, box=None)
     for name, value in (
         ("engine", result["engine"]),
@@ -226,37 +227,67 @@ def _render_profile(result: dict[str, Any], console: Console) -> None:
         ("frame", f"{result['width']}x{result['height']}, {result['kmac_per_px']:.2f} kMAC a luma sample"),
         ("latency", f"{latency['p50']:.1f} ms median, {latency['p95']:.1f} p95, {latency['p99']:.1f} p99"),
         ("speed", f"{result['fps']:.1f} fps in a stream"),
-        ("arithmetic", f"{result['tflops']:.3f} TFLOPS (2 FLOP a MAC), {share:.0%} of this machine's measured limit"),
+        ("overhead", overhead),
+        ("arithmetic", f"{result['tflops']:.3f} TFLOPS (2 FLOP a MAC)"),
         ("memory", f"{result['peak_memory_mb']:.0f} MB above the idle process{inexact}"),
-        (
-            "limit",
-            f"{limit['compute_tflops']:.3f} TFLOPS and {limit['bandwidth_gbs']:.0f} GB/s allow no frame under "
-            f"{limit['bound_ms']:.1f} ms",
-        ),
+        *_power(result["power"], result["power_sensors"]),
+        ("limit", _limit(limit)),
     ):
         summary.add_row(name, value)
     console.print(summary)
+    if limit["share"] is not None:
+        console.print(
+            f"this engine runs at {100 * limit['share']:.0f} % of what this machine can do in {limit['precision']}; "
+            f"bound: {limit['bound']}",
+            style="bold",
+            highlight=False,
+        )
+    else:
+        console.print("how near this engine is to what this machine can do is not known: no rate could be measured")
 
     layers = sorted(result["layers"], key=lambda layer: -layer["ms"])
     total = sum(layer["ms"] for layer in layers)
     table = Table(
         title="Slowest layers",
+        box=SIMPLE_HEAD,
         caption=f"{len(layers)} layers, {total:.1f} ms",
         title_justify="left",
         caption_justify="left",
     )
     for heading in ("layer", "type", "precision"):
         table.add_column(heading)
-    for heading in ("ms", "share", "MMAC", "TFLOPS"):
+    for heading in ("ms", "of all", "MMAC", "TFLOPS", "of limit"):
         table.add_column(heading, justify="right")
+    table.add_column("bound")
     for layer in layers[:_LAYERS_SHOWN]:
-        rate = f"{2 * layer['mmac'] / layer['ms'] / 1e3:.3f}" if layer["mmac"] and layer["ms"] else ""
-        share = layer["ms"] / total if total else 0.0
-        mmac = f"{layer['mmac']:.1f}" if layer["mmac"] else ""
+        multiplies = layer["mmac"] > 0
         table.add_row(
-            layer["name"], layer["type"], layer["precision"], f"{layer['ms']:.2f}", f"{share:.0%}", mmac, rate
+            layer["name"],
+            layer["type"],
+            layer["precision"],
+            f"{layer['ms']:.2f}",
+            f"{layer['ms'] / total if total else 0.0:.0%}",
+            f"{layer['mmac']:.1f}" if multiplies else "",
+            f"{layer['tflops']:.3f}" if multiplies else "",
+            "" if layer["share"] is None else f"{layer['share']:.0%}",
+            layer["bound"],
         )
     console.print(table)
+
+
+def _limit(limit: dict[str, Any]) -> str:
+    rates = ", ".join(f"{rate:.3g} in {name}" for name, rate in limit["compute_tflops_by_precision"].items())
+    speed = f"{limit['bandwidth_gbs']:.0f} GB/s" if limit["bandwidth_gbs"] else "memory not measured"
+    return f"TFLOPS: {rates or 'not measured'}; {speed}; no frame under {limit['bound_ms']:.1f} ms"
+
+
+def _power(use: dict[str, Any] | None, sensors: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Say what was measured; where nothing was, which sensors are absent and why."""
+    if use is not None:
+        covers = f"{use['covers']}, by {use['sensor']}, idle power included"
+        return [("power", f"{use['watts']:.1f} W, {use['mj_per_frame']:.1f} mJ a frame ({covers})")]
+    absent = [("", f"{each['name']}: {each['reason']}") for each in sensors]
+    return [("power", "not measured, for want of a sensor:"), *absent]
 
 
 COMMAND = Command(name="profile-engine", summary=_SUMMARY, add_arguments=_add_arguments, run=_run, render=_render)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from postfilter.export.build import BuildResult, build_engine
     from postfilter.export.cache import Standing, cached_standing, standing
     from postfilter.export.costs import Cost, cost, slides_rows
+    from postfilter.export.explain import ExplainedPass, explain_rewrites
     from postfilter.export.graph import to_graph
     from postfilter.export.key import Change, build_key, differences, request_parts
     from postfilter.export.plan_options import PlanOptions
@@ -24,6 +25,7 @@ __all__ = [
     "BuildResult",
     "Change",
     "Cost",
+    "ExplainedPass",
     "PlanOptions",
     "Precision",
     "QuantizeOptions",
@@ -37,6 +39,7 @@ __all__ = [
     "differences",
     "engine_folder",
     "engine_from",
+    "explain_rewrites",
     "names_model",
     "request_parts",
     "rewrite",
@@ -51,6 +54,7 @@ _HOME = {
     "BuildResult": "build",
     "Change": "key",
     "Cost": "costs",
+    "ExplainedPass": "explain",
     "PlanOptions": "plan_options",
     "Precision": "precision",
     "QuantizeOptions": "quantize_options",
@@ -64,6 +68,7 @@ _HOME = {
     "differences": "key",
     "engine_folder": "resolve",
     "engine_from": "resolve",
+    "explain_rewrites": "explain",
     "names_model": "resolve",
     "request_parts": "key",
     "rewrite": "rewriting",

@@ -17,8 +17,10 @@ from postfilter.export.plan import build_plan
 from postfilter.export.plan_options import PlanOptions, frame_range
 from postfilter.export.program import save_program
 from postfilter.runtime import EngineManifest, write_manifest
+from postfilter.runtime.activations import activation_bytes_per_px
 from postfilter.runtime.bit_depth import sample_type
 from postfilter.runtime.manifest import GRAPH, sha256_of_file
+from postfilter.runtime.piece_rule import ACTIVATION_BYTES
 from postfilter.runtime.pt import PROGRAM
 from postfilter.runtime.trt import PLAN
 
@@ -48,6 +50,10 @@ class Assembly:
     plan_options: PlanOptions
     workshop: Workshop | None = None
     """TensorRT's builder; None for other backends."""
+    halo: int = 0
+    """Receptive-field radius in samples."""
+    rewrite: bool = True
+    """Whether PyTorch programs are rewritten; graphs come as they shall be."""
 
     def write(
         self, graph: onnx.ModelProto, folder: Path, *, precision: Precision, quantization: dict[str, Any] | None = None
@@ -81,6 +87,7 @@ class Assembly:
                 built_for = plan.built_for
             names = [name for name in (GRAPH, PROGRAM, PLAN) if (folder / name).is_file()]
             files = {name: sha256_of_file(folder / name) for name in sorted(names)}
+        costs = cost(card.name, *(self.size or _COST_SIZE))
         manifest = EngineManifest(
             model=card.name,
             layout=card.layout,
@@ -92,11 +99,11 @@ class Assembly:
             bit_depth=BIT_DEPTH,
             size=self.size,
             size_multiple=card.size_multiple,
-            halo=card.halo,
+            halo=self.halo,
             weights_sha256=self.model.weights_sha256,
             graph_sha256=hashlib.sha256(content).hexdigest(),
             files=files,
-            cost=cost(card.name, *(self.size or _COST_SIZE)).as_json(),
+            cost=costs.as_json() | {ACTIVATION_BYTES: activation_bytes_per_px(graph)},
             built_for=built_for,
             quantization=quantization or {},
         )

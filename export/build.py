@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postfilter import models
-from postfilter.errors import MissingDependencyError, UnknownNameError
+from postfilter.errors import ArtefactError, MissingDependencyError, UnknownNameError
 from postfilter.export.assembly import Assembly
 from postfilter.export.folder import check_replaceable, staging_folder
 from postfilter.export.graph import to_graph
@@ -24,6 +24,7 @@ from postfilter.export.plan_options import PlanOptions
 from postfilter.export.precision import PRECISIONS, Precision, check_precision, lowered
 from postfilter.export.quantization import Quantizer, ranges_for
 from postfilter.export.quantize_options import QuantizeOptions
+from postfilter.export.receptive_field import receptive_field
 from postfilter.export.rewriting import rewrite as rewritten
 from postfilter.export.verify import GATES_DB, Verification, check_gate, verify_engine
 from postfilter.runtime import BACKENDS, EngineManifest, Execution, load_engine, write_manifest
@@ -107,7 +108,7 @@ def build_engine(
     card = models.card(model)
     if backend not in BACKENDS:
         raise UnknownNameError("backend", backend, tuple(BACKENDS))
-    check_precision(precision, backend)
+    check_precision(precision, backend, device=device or DEFAULT_DEVICE[backend])
     check_replaceable(output)
     options = quantize_options or QuantizeOptions()
     workshop = None
@@ -138,13 +139,15 @@ def build_engine(
         size=size,
         plan_options=plan_options or PlanOptions(),
         workshop=workshop,
+        rewrite=rewrite,
     )
     step("making the graph")
     with _names_missing("onnx", "making a graph"):
         graph = to_graph(loaded, size=size)
+        assembly = dataclasses.replace(assembly, halo=_halo(graph, loaded))
         done: list[str] = []
         if rewrite:
-            graph, done = rewritten(graph)
+            graph, done = rewritten(graph, backend=backend)
         for sentence in done:
             step(f"rewrote {sentence}")
         quantization: dict[str, Any] = {}
@@ -226,6 +229,7 @@ def _verified(
         manifest,
         backend_version=execution.backend_version,
         device=execution.device,
+        device_name=execution.device_name,
         precision_run=execution.precision_run,
         precision_by_layer=execution.precision_by_layer,
         verification=verification.as_json(),
@@ -242,6 +246,15 @@ def _run(
         verification = verify_engine(engine, model, frames, source=source)
         height, width = frames[0].shape[2:]
         return verification, engine.execution(width=width, height=height)
+
+
+def _halo(graph: onnx.ModelProto, model: Model) -> int:
+    """How far the graph reaches, before rewrites; what the card says where an operator is not known."""
+    try:
+        return receptive_field(graph).halo
+    except ArtefactError as error:
+        _log.warning("%s: the receptive field is taken from the model's card: %s", model.card.name, error)
+        return model.card.halo
 
 
 @contextlib.contextmanager

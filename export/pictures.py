@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from postfilter.models import Layout
 
-__all__ = ["FRAMES_READ", "drawn_frames", "drawn_scene", "read_frames"]
+__all__ = ["FRAMES_READ", "drawn_frames", "drawn_scene", "planes_of_frame", "read_frames"]
 
 Samples: TypeAlias = NDArray[np.uint8]
 
@@ -30,6 +30,9 @@ _VIDEO_SIZE = (416, 240)
 _VIDEO_FRAMES, _VIDEO_QP = 3, 37
 _SMALLEST = 64
 """Encoders refuse the smallest sizes; smaller frames are cut out of one of this size."""
+
+_BT709, _UNSPECIFIED = 1, 2
+"""Matrix coefficients of ITU-T H.273."""
 
 
 def drawn_frames(layout: Layout, *, size: tuple[int, int] | None = None) -> list[Samples]:
@@ -55,7 +58,7 @@ def drawn_frames(layout: Layout, *, size: tuple[int, int] | None = None) -> list
     ]
     width, height = size or _VIDEO_SIZE
     for frame in _h264(*_drawable(width, height), seed=len(stills)):
-        frames.append(_planes_of_frame(frame, layout)[..., :height, :width])
+        frames.append(planes_of_frame(frame, layout)[..., :height, :width])
     return [np.ascontiguousarray(frame) for frame in frames]
 
 
@@ -81,7 +84,7 @@ def read_frames(path: Path, layout: Layout, *, size: tuple[int, int] | None = No
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise InputError(f"{path} has no video to verify with; give a clip or a picture")
-            frames = [_planes_of_frame(frame, layout) for frame in islice(container.decode(video=0), FRAMES_READ)]
+            frames = [planes_of_frame(frame, layout) for frame in islice(container.decode(video=0), FRAMES_READ)]
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"cannot decode {path} ({error}); give a clip or a picture to verify with") from error
     if not frames:
@@ -91,6 +94,28 @@ def read_frames(path: Path, layout: Layout, *, size: tuple[int, int] | None = No
     width, height = size
     cut = [frame[..., :height, :width] for frame in frames]
     return [pad_to(frame, width=width, height=height).astype(np.uint8, copy=False) for frame in cut]
+
+
+def planes_of_frame(frame: av.VideoFrame, layout: Layout) -> Samples:
+    """Return a decoded frame's samples as a model of this layout takes them, 8-bit, in memory of their own.
+
+    Luma is the frame's own Y plane, whatever its range; more than 8 bits are rounded to 8, and a picture in R'G'B' gets
+    the luma of BT.601. R'G'B' is made with the frame's own matrix and range; where no matrix is told, BT.709 is taken
+    for high definition (over 576 lines or at least 1280 samples wide) and BT.601 below, as players do.
+
+    Returns:
+        uint8 [1, C, H, W].
+    """
+    kind = frame.format
+    if layout == "rgb":
+        high = frame.height > 576 or frame.width >= 1280
+        if high and not kind.is_rgb and frame.colorspace == _UNSPECIFIED:
+            frame.colorspace = _BT709
+        return np.ascontiguousarray(frame.to_ndarray(format="rgb24").transpose(2, 0, 1)[None])
+    has_luma = (kind.is_planar or kind.name == "gray") and not kind.is_rgb and kind.components[0].bits == 8
+    plane: Any = (frame if has_luma else frame.reformat(format="yuv420p")).planes[0]
+    lines = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
+    return lines[None, None, :, : plane.width].copy()
 
 
 def _drawable(width: int, height: int) -> tuple[int, int]:
@@ -162,14 +187,3 @@ def _as_planes(picture: Samples, layout: Layout) -> Samples:
     from postfilter.quality import luma_of
 
     return luma_of(picture)[None, None] if layout == "luma" else picture.transpose(2, 0, 1)[None]
-
-
-def _planes_of_frame(frame: Any, layout: Layout) -> Samples:
-    """Return a decoded frame's samples, 8-bit, [1, C, H, W], in memory of their own."""
-    if layout == "rgb":
-        return np.ascontiguousarray(frame.to_ndarray(format="rgb24").transpose(2, 0, 1)[None])
-    if frame.format.name not in ("yuv420p", "yuvj420p"):
-        frame = frame.reformat(format="yuv420p")
-    plane = frame.planes[0]
-    lines = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
-    return lines[None, None, :, : plane.width].copy()

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
 from postfilter.errors import InputError, UnknownNameError
-from postfilter.quantize import check_quantized, to_fp16, to_int8
+from postfilter.quantize import check_quantized, refuse_bf16, to_bf16, to_fp16, to_int8
 
 if TYPE_CHECKING:
     import onnx
@@ -21,25 +21,21 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 HIGHER: dict[Precision, Precision] = {"int8": "fp16", "bf16": "fp32", "fp16": "fp32"}
 """The next higher precision, which a lower one has to be faster than; a CPU may run fp16 as bf16."""
 
-_WITHOUT = {("torch", "int8"): "fp16", ("onnxruntime", "bf16"): "fp16"}
-"""(backend, precision) that cannot be had, and what to take: PyTorch engines are programs, not graphs that Q/DQ nodes
-could be put into; ONNX Runtime's CPU kernels know no bf16."""
 
-
-def check_precision(precision: str, backend: str) -> None:
+def check_precision(precision: str, backend: str, *, device: str) -> None:
     """Refuse a precision that does not exist, or not on this backend.
 
     Raises:
         UnknownNameError: no such precision.
-        InputError: the backend does not have it.
+        InputError: PyTorch in int8: its engines are programs, not graphs that could be quantized.
+        DeviceError: bf16 on a device that has none.
     """
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, PRECISIONS)
-    instead = _WITHOUT.get((backend, precision))
-    if instead:
-        raise InputError(
-            f"{backend} engines cannot be had in {precision}; take --{instead}, or another backend such as openvino"
-        )
+    if precision == "int8" and backend == "torch":
+        raise InputError("PyTorch engines cannot be had in int8; take --fp16, or another backend such as openvino")
+    if precision == "bf16":
+        refuse_bf16(backend, device=device)
 
 
 def lowered(
@@ -61,8 +57,6 @@ def lowered(
     if precision == "fp16":
         return to_fp16(graph)
     if precision == "bf16":
-        from postfilter.quantize.bf16 import to_bf16
-
         return to_bf16(graph)
     if precision == "int8":
         if ranges is None:

@@ -14,6 +14,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from postfilter.export.graph_edit import attributes, replace_nodes
+
 if TYPE_CHECKING:
     import numpy as np
     import onnx
@@ -121,9 +123,7 @@ def _taps(axis: _Axis) -> list[tuple[int, int, int]]:
 
 def _axes(graph: onnx.GraphProto, node: onnx.NodeProto) -> tuple[_Axis, _Axis] | None:
     """Return the two axes of a ConvTranspose, None where a condition of the pass does not hold."""
-    import onnx
-
-    given = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    given = attributes(node)
     weight = next((each for each in graph.initializer if each.name == node.input[1]), None)
     biases = node.input[2:]
     constants = {each.name for each in graph.initializer}
@@ -149,7 +149,7 @@ def _replace(graph: onnx.GraphProto, node: onnx.NodeProto, rows: _Axis, columns:
 
     stride, name = rows.stride, node.name or node.output[0]
     weights = {each.name: each for each in graph.initializer}
-    groups = next((each.i for each in node.attribute if each.name == "group"), 1)
+    groups = attributes(node).get("group", 1)
     weight = subpixel_weight(numpy_helper.to_array(weights[node.input[1]]), rows, columns, groups=groups)
     added = [numpy_helper.from_array(weight, f"{name}.subpixel.weight")]
     if len(node.input) > 2:
@@ -184,18 +184,10 @@ def _replace(graph: onnx.GraphProto, node: onnx.NodeProto, rows: _Axis, columns:
         constants = [f"{name}.crop.{role}" for role in ("starts", "ends", "axes")]
         nodes.append(helper.make_node("Slice", [shuffled, *constants], [node.output[0]], name=f"{name}.crop"))
 
-    position = list(graph.node).index(node)
     kernel = f"{rows.kernel}x{columns.kernel}"
     sentence = (
         f"{name}: transposed convolution {kernel} of stride {stride} -> convolution {rows.taps}x{columns.taps} and "
         f"depth-to-space {stride}"
     )
-    unused = set(node.input[1:])
-    graph.node.remove(node)
-    for k, each in enumerate(nodes):
-        graph.node.insert(position + k, each)
-    unused -= {value for each in graph.node for value in each.input}
-    remaining = [each for each in graph.initializer if each.name not in unused]
-    del graph.initializer[:]
-    graph.initializer.extend([*remaining, *added])
+    replace_nodes(graph, [node], nodes, added)
     return sentence

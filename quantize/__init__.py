@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from postfilter.quantize.bf16 import refuse_bf16, to_bf16
 from postfilter.quantize.calibration import calibrate, calibration_crops
 from postfilter.quantize.edges import HEAD, NORMALISED, TAIL, split_nodes
 from postfilter.quantize.fp16 import to_fp16
@@ -21,7 +22,9 @@ __all__ = [
     "lint",
     "read_ranges",
     "recorded_ranges",
+    "refuse_bf16",
     "split_nodes",
+    "to_bf16",
     "to_fp16",
     "to_int8",
     "write_ranges",

@@ -102,19 +102,21 @@ def calibration_crops(frames: Sequence[Samples], *, multiple: int = 2, seed: int
     """Return crops spread over frames, and one of black and white, which every engine has to show as they are.
 
     Args:
-        frames: uint8 [1, C, H, W] of any sizes; at least one.
+        frames: uint8 [1, C, H, W] of any sizes; at least one. A frame smaller than a crop is mirrored outward.
         multiple: height and width of the crops are multiples of it.
         seed: decides where the crops are taken.
 
     Returns:
-        uint8 [K, C, S, S]; S is 160, or less where a frame is smaller.
+        uint8 [K, C, S, S], where S is 160 or the next smaller multiple.
     """
     random = np.random.default_rng(seed)
-    side = min(_CROP_SIDE, *(min(each.shape[2:]) for each in frames)) // multiple * multiple
+    side = _CROP_SIDE // multiple * multiple
     crops = []
     for index in range(max(_CROPS, len(frames))):
         frame = frames[index % len(frames)]
-        top, left = (int(random.integers(0, room - side + 1)) for room in frame.shape[2:])
+        missing = [(0, max(0, side - length)) for length in frame.shape[2:]]
+        frame = np.pad(frame, [(0, 0), (0, 0), *missing], mode="symmetric")
+        top, left = (int(random.integers(0, length - side + 1)) for length in frame.shape[2:])
         crops.append(frame[:, :, top : top + side, left : left + side])
     return np.ascontiguousarray(np.concatenate([*crops, _black_and_white(crops[0])]))
 
@@ -147,11 +149,9 @@ def _plan(spans: dict[str, _Span], lopsided: set[str]) -> Iterator[tuple[str, st
 def _read_without_padding(graph: onnx.ModelProto) -> set[str]:
     """Values whose convolutions all go without padding: these can be centred at no cost."""
     layers = set(convolutions(graph))
-    padded = {node.input[0]: any(padding(node)) for node in graph.graph.node if node.name in layers}
-    for node in graph.graph.node:
-        if node.name in layers:
-            padded[node.input[0]] |= any(padding(node))
-    return {value for value, has in padded.items() if not has and value != NORMALISED}
+    readers = [node for node in graph.graph.node if node.name in layers]
+    padded = {node.input[0] for node in readers if any(padding(node))}
+    return {node.input[0] for node in readers} - padded - {NORMALISED}
 
 
 def _black_and_white(like: Samples) -> Samples:

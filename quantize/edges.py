@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["HEAD", "NORMALISED", "TAIL", "split_nodes"]
+__all__ = ["HEAD", "NORMALISED", "TAIL", "crossing_values", "float_weights", "split_nodes"]
 
 HEAD = "head."
 """Nodes from the samples to the network's input have names that begin so."""
@@ -34,3 +34,22 @@ def split_nodes(
             f"a graph with {len(head)} head, {len(body)} network and {len(tail)} tail nodes; none may be 0"
         )
     return head, body, tail
+
+
+def crossing_values(
+    head: list[onnx.NodeProto], body: list[onnx.NodeProto], tail: list[onnx.NodeProto]
+) -> tuple[list[str], list[str]]:
+    """Return the values that the network reads from the head, and those that the tail reads from the network."""
+    made_before = {name for node in head for name in node.output}
+    read_after = {name for node in tail for name in node.input}
+    read = dict.fromkeys(name for node in body for name in node.input)
+    made = [name for node in body for name in node.output]
+    return [name for name in read if name in made_before], [name for name in made if name in read_after]
+
+
+def float_weights(graph: onnx.ModelProto, body: list[onnx.NodeProto]) -> list[onnx.TensorProto]:
+    """Return the float32 initializers that nodes read, as they lie in the graph."""
+    import onnx
+
+    read = {name for node in body for name in node.input}
+    return [each for each in graph.graph.initializer if each.name in read and each.data_type == onnx.TensorProto.FLOAT]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from postfilter.errors import WeightsError
-from postfilter.quantize.edges import split_nodes
+from postfilter.quantize.edges import crossing_values, float_weights, split_nodes
 from postfilter.runtime.ort import import_onnxruntime
 
 if TYPE_CHECKING:
@@ -61,13 +61,11 @@ def _refuse_overflow(graph: onnx.ModelProto, body: list[onnx.NodeProto]) -> None
     import numpy as np
     import onnx
 
-    read = {name for node in body for name in node.input}
     too_large = []
-    for each in graph.graph.initializer:
-        if each.name in read and each.data_type == onnx.TensorProto.FLOAT:
-            largest = float(np.abs(onnx.numpy_helper.to_array(each)).max(initial=0))
-            if not largest <= _LARGEST:
-                too_large.append(f"{each.name} (up to {largest:.4g})")
+    for each in float_weights(graph, body):
+        largest = float(np.abs(onnx.numpy_helper.to_array(each)).max(initial=0))
+        if not largest <= _LARGEST:
+            too_large.append(f"{each.name} (up to {largest:.4g})")
     if too_large:
         raise WeightsError(
             f"fp16 holds numbers up to {_LARGEST:.0f}, these weights are larger: {', '.join(too_large)}; try --fp32"
@@ -80,10 +78,8 @@ def _as_model(
     """Return the network alone as a model whose inputs and outputs are float32 of unknown size."""
     import onnx
 
-    made_before = {name for node in before for name in node.output}
-    read_after = {name for node in after for name in node.input}
-    read = list(dict.fromkeys(name for node in body for name in node.input))
-    made = [name for node in body for name in node.output]
+    came_in, gone_out = crossing_values(before, body, after)
+    read = {name for node in body for name in node.input}
     weights = [each for each in graph.graph.initializer if each.name in read]
 
     def value(name: str) -> onnx.ValueInfoProto:
@@ -92,8 +88,8 @@ def _as_model(
     network = onnx.helper.make_graph(
         body,
         "network",
-        [value(name) for name in read if name in made_before],
-        [value(name) for name in made if name in read_after],
+        [value(name) for name in came_in],
+        [value(name) for name in gone_out],
         weights,
     )
     return onnx.helper.make_model(network, opset_imports=graph.opset_import, ir_version=graph.ir_version)

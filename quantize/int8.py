@@ -157,9 +157,7 @@ def _round_value(body: onnx.GraphProto, value: str, step: float) -> list[onnx.No
     ]
 
 
-def _round_weight(
-    body: onnx.GraphProto, node: onnx.NodeProto, centre: float, *, reads_picture: bool
-) -> onnx.NodeProto:
+def _round_weight(body: onnx.GraphProto, node: onnx.NodeProto, centre: float, *, reads_picture: bool) -> onnx.NodeProto:
     """Make a convolution read an int8 weight; return the node that restores it to float.
 
     Where it reads a centred value, its bias gains the centre times the sum of its weights.

@@ -69,6 +69,11 @@ class _Graph:
     def type_of_maker(self, value: str) -> str:
         return self.makers[value].op_type if value in self.makers else ""
 
+    def source_of(self, restoring: onnx.NodeProto) -> str:
+        """The type of the operator whose output a QuantizeLinear and this DequantizeLinear pass on."""
+        quantizing = self.makers.get(restoring.input[0])
+        return self.type_of_maker(quantizing.input[0]) if quantizing is not None else ""
+
 
 def _findings(graph: _Graph) -> Iterator[str]:
     for node in graph.nodes:
@@ -76,10 +81,6 @@ def _findings(graph: _Graph) -> Iterator[str]:
             yield from _parameters(graph, node)
         if node.op_type == _QUANTIZE:
             yield from _pair(graph, node)
-            if graph.type_of_maker(node.input[0]) in _OUTPUT_AXIS:
-                for reader, _ in graph.readers.get(node.input[0], []):
-                    if reader.op_type == "PRelu":
-                        yield f"{node.name} stands between a convolution and its PReLU {reader.name}"
         if node.op_type == _RESTORE:
             yield from _reading(graph, node)
         if node.op_type in _OUTPUT_AXIS:
@@ -121,10 +122,14 @@ def _reading(graph: _Graph, node: onnx.NodeProto) -> Iterator[str]:
     weight = graph.constants.get(node.input[0])
     axis = next((each.i for each in node.attribute if each.name == "axis"), 1)
     for reader, place in graph.readers.get(node.output[0], []):
-        if reader.op_type not in _OUTPUT_AXIS:
+        if reader.op_type == "PRelu" and graph.source_of(node) in _OUTPUT_AXIS:
+            yield f"{node.name} stands between a convolution and its PReLU {reader.name}"
+        elif reader.op_type not in _OUTPUT_AXIS:
             yield f"{reader.name} ({reader.op_type}) reads the quantized value of {node.name}; only convolutions may"
         elif place == 2:
             yield f"{node.name} restores the bias of {reader.name}, which must be float"
+        elif place == 1 and weight is None:
+            yield f"the weight of {reader.name} is quantized while it runs; it has to be an int8 constant"
         elif place == 1 and weight is not None:
             step, right = graph.constants.get(node.input[1]), _OUTPUT_AXIS[reader.op_type]
             if step is not None and (step.ndim != 1 or axis != right or step.size != weight.shape[right]):

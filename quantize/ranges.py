@@ -70,10 +70,11 @@ def read_ranges(path: Path) -> Ranges:
         content = json.loads(path.read_text())
         ranges = Ranges(**content)
         usable = all(math.isfinite(step) and step > 0 for step in ranges.steps.values())
+        usable = usable and all(map(math.isfinite, ranges.centres.values()))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} holds no ranges ({error}); calibrate again with --calibrate") from error
     if not usable:
-        raise WeightsError(f"{path} holds a step that is no positive number; calibrate again with --calibrate")
+        raise WeightsError(f"{path} holds a step or a centre that cannot be used; calibrate again with --calibrate")
     return ranges
 
 

@@ -13,6 +13,8 @@ __all__ = ["picture_covariance", "rounded_weight", "to_steps", "weight_steps"]
 
 _SHARES = np.linspace(1.0, 0.5, 51)
 """Of the largest weight of a channel, at which clipping is tried."""
+_NOTHING = 1e-30
+"""A channel of smaller weights is a channel of zeros."""
 _NEIGHBOURS = 0.9
 """Correlation of neighbouring samples of a decoded picture; a little below the usual 0.95, as filters live on edges."""
 _COLOURS = 0.9
@@ -25,14 +27,16 @@ def weight_steps(weight: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Return float32 [out]: for each output channel the step that loses least in the mean square.
 
     Args:
-        weight: [out, …]; a channel of zeros gets the smallest normal number.
+        weight: [out, …]; a channel of zeros gets 1.
     """
     rows = weight.reshape(len(weight), -1).astype(np.float64)
     largest = np.abs(rows).max(axis=1)
-    steps = np.maximum(largest / 127, np.finfo(np.float32).tiny)
+    # A step of 0, or one too small for what it is multiplied with, is refused by backends or divides by zero.
+    largest = np.where(largest < _NOTHING, 127, largest)
+    steps = largest / 127
     least = np.full(len(rows), np.inf)
     for share in _SHARES:
-        step = np.maximum(largest * share / 127, np.finfo(np.float32).tiny)[:, None]
+        step = (largest * share / 127)[:, None]
         error = ((np.clip(np.rint(rows / step), -127, 127) * step - rows) ** 2).sum(axis=1)
         better = error < least
         least[better], steps[better] = error[better], step[better, 0]

@@ -61,6 +61,8 @@ class Options:
     """Replay recorded CUDA graphs where a backend can record them (TensorRT, PyTorch)."""
     compile_network: bool = False
     """Have torch.compile make the network faster, where it measures that it is (PyTorch)."""
+    spare_memory: bool = False
+    """Give back what only reading and compiling needed, where a backend can (OpenVINO); costs some milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,8 @@ class CudaDevice:
     compute_capability: str
     """Major and minor number, for instance `8.7`."""
     memory_mb: int
+    pci_bus_id: str = ""
+    """Its place on the bus, for instance `0000:65:00.0`, by which NVML knows it too."""
 
 
 @dataclass(frozen=True, kw_only=True)

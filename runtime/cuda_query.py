@@ -53,11 +53,14 @@ def _device(driver: ctypes.CDLL, index: int) -> dict[str, Any]:
         value = ctypes.c_int(0)
         driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
         parts.append(str(value.value))
+    address = ctypes.create_string_buffer(32)
+    driver.cuDeviceGetPCIBusId(address, len(address), handle)
     return {
         "index": index,
         "name": name.value.decode(errors="replace"),
         "compute_capability": ".".join(parts),
         "memory_mb": size.value // 2**20,
+        "pci_bus_id": address.value.decode(errors="replace"),
     }
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,11 +17,23 @@ from postfilter.errors import ArtefactError, InputError, UnknownNameError
 from postfilter.runtime.backend import BACKENDS, Execution, Layer, Options, backend_class, multiplies
 from postfilter.runtime.bit_depth import sample_type
 from postfilter.runtime.compatibility import require_compatible
+from postfilter.runtime.jobs import PieceJob, WholeJob, run_jobs
 from postfilter.runtime.manifest import MANIFEST, EngineManifest, read_manifest
-from postfilter.runtime.padding import crop, pad_to, padded_size
+from postfilter.runtime.padding import padded_size
+from postfilter.runtime.piece_rule import (
+    Piece,
+    PieceRule,
+    activation_bytes,
+    check_piece,
+    given_piece,
+    streams_of,
+)
+from postfilter.runtime.pieces import cut_frame
 
 if TYPE_CHECKING:
-    from postfilter.runtime.backend import Backend, Compiled, Pending, Samples, Shape
+    from postfilter.runtime.backend import Backend, Compiled, Samples, Shape
+    from postfilter.runtime.jobs import Job
+    from postfilter.runtime.pieces import Cut
 
 __all__ = ["Engine", "load_engine"]
 
@@ -36,6 +48,8 @@ def load_engine(
     device: str | None = None,
     threads: int | None = None,
     requests: int | None = None,
+    piece: Piece = "auto",
+    memory_limit_mb: float | None = None,
     layer_times: bool = False,
     cuda_graphs: bool = True,
     compile_network: bool = False,
@@ -50,6 +64,12 @@ def load_engine(
         threads: CPU threads; every core where None. With torch this holds for the whole process.
         requests: frames that `stream` keeps in flight; the backend's choice where None. More take more memory: with
             OpenVINO all but one have activations of their own, so 2 need half of what 3 do.
+        piece: (width, height) of the overlapping pieces in which frames are filtered, each side rounded up to the size
+            multiple; `whole` for none. The output is that of the whole frame, and memory does not grow with it. `auto`
+            takes what was measured to be fastest when the engine was made (`EngineManifest.piece`), else whole frames.
+        memory_limit_mb: MiB above the idle process that filtering may take, frames included; `auto` then chooses the
+            piece with the least overlap that is estimated to fit a stream. OpenVINO also gives back what only compiling
+            needed, as it does with a piece.
         layer_times: keep the time of each layer, for `Engine.layers`; costs a little speed.
         cuda_graphs: replay recorded CUDA graphs where the backend can (TensorRT, PyTorch); False makes every call
             by itself, to find out whether they are to blame.
@@ -60,7 +80,9 @@ def load_engine(
         ArtefactError: no engine there, a damaged one, or one that cannot run here.
         MissingDependencyError: its backend is not installed, or broken.
         DeviceError: it needs a GPU, and this machine has none.
-        InputError: a bit depth outside 8 to 16, or fewer than one thread or request.
+        InputError: a bit depth outside 8 to 16, fewer than one thread or request, or a piece or memory limit that is no
+            positive number. Whether they suit a frame is known with its size, and told by `piece_for` and all that
+            filters.
         UnknownNameError: no such device here.
     """
     folder = Path(path)
@@ -69,6 +91,7 @@ def load_engine(
     for what, value in (("threads", threads), ("requests", requests)):
         if value is not None and value < 1:
             raise InputError(f"{what} is {value}; it must be at least 1, or left out")
+    check_piece(manifest, piece, memory_limit_mb)
     options = Options(
         bit_depth=manifest.bit_depth if bit_depth is None else bit_depth,
         device=device or manifest.device,
@@ -77,8 +100,10 @@ def load_engine(
         layer_times=layer_times,
         cuda_graphs=cuda_graphs,
         compile_network=compile_network,
+        spare_memory=memory_limit_mb is not None
+        or (manifest.piece if piece == "auto" else piece) not in (None, "whole"),
     )
-    sample_type(options.bit_depth)
+    dtype = np.dtype(sample_type(options.bit_depth))
     require_compatible(folder, manifest, device=options.device)
     try:
         kind = backend_class(manifest.backend)
@@ -87,14 +112,25 @@ def load_engine(
             f"the engine {folder} was made for the backend {manifest.backend!r}, which this postfilter does not have; "
             f"it has {', '.join(BACKENDS)}: make the engine again with one of them"
         ) from error
-    return Engine(manifest, kind(folder, manifest, options), options)
+    backend = kind(folder, manifest, options)
+    rule = PieceRule(
+        manifest=manifest,
+        piece=piece,
+        memory_limit_mb=memory_limit_mb,
+        activation_bytes_per_px=0.0 if memory_limit_mb is None else activation_bytes(folder, manifest),
+        dtype=dtype,
+        streams=streams_of(manifest.backend, backend.requests),
+    )
+    return Engine(manifest, backend, options, rule)
 
 
 class Engine:
     """A filter for decoded planes: uint8 (or uint16 above 8 bits) samples in, the same out.
 
     Made by `load_engine`. Normalising, the residual addition, rounding and clipping happen inside; height and width may
-    be anything: the planes are padded by edge replication to `size_multiple` and cropped back.
+    be anything: the planes are padded by edge replication to `size_multiple` and cropped back. Frames may be filtered
+    in pieces that overlap by the network's reach, with the same output: each sample is the sum of the same products,
+    which a backend may add in another order for another shape, so that one next to a half may be rounded the other way.
 
     Buffers: input planes are read, never written, and need not outlive the call (in `stream`: until their output has
     been yielded). Every output is a new C-contiguous array that belongs to the caller.
@@ -102,7 +138,7 @@ class Engine:
     One engine may be used from several threads; they share its cores.
     """
 
-    def __init__(self, manifest: EngineManifest, backend: Backend, options: Options) -> None:
+    def __init__(self, manifest: EngineManifest, backend: Backend, options: Options, rule: PieceRule) -> None:
         self.manifest = manifest
         self.layout: Literal["luma", "rgb"] = manifest.layout
         self.channels: int = manifest.channels
@@ -114,7 +150,12 @@ class Engine:
         self.halo: int = manifest.halo
         """Receptive-field radius in samples."""
         self.requests: int = backend.requests
-        """Frames that `stream` keeps in flight."""
+        """Frames that `stream` keeps in flight; of frames that are filtered in pieces, so many pieces."""
+        self.piece: tuple[int, int] | None = given_piece(manifest, rule.piece)
+        """(width, height) of the pieces asked for, None for whole frames; `piece_for` tells what a size really gets."""
+        self.memory_limit_mb: float | None = rule.memory_limit_mb
+        self._rule = rule
+        self._plans: dict[tuple[int, int], tuple[int, int] | None] = {}
         self.threads: int | None = options.threads
         self.device: str = options.device
         self._backend: Backend | None = backend
@@ -130,8 +171,7 @@ class Engine:
         Raises:
             InputError: another type, number of channels or size.
         """
-        compiled, samples = self._prepare(planes)
-        return crop(compiled.infer(samples), width=planes.shape[3], height=planes.shape[2])
+        return self._job(planes).run()
 
     def stream(self, planes: Iterable[Samples]) -> Iterator[Samples]:
         """Filter a sequence of planes, `requests` of them at a time; yield the outputs in the order of the inputs.
@@ -146,30 +186,20 @@ class Engine:
         Raises:
             InputError: as `__call__`, when the offending array's turn comes.
         """
-        source = iter(planes)
-        under_way: deque[tuple[Pending, int, int]] = deque()
-        failure: BaseException | None = None
-        try:
-            while failure is None:
-                try:
-                    each = next(source)
-                    compiled, samples = self._prepare(each)
-                    under_way.append((compiled.start(samples), each.shape[3], each.shape[2]))
-                except StopIteration:
-                    break
-                except Exception as error:
-                    failure = error
-                if len(under_way) >= self.requests:
-                    yield _finish(under_way.popleft())
-            while under_way:
-                yield _finish(under_way.popleft())
-        finally:
-            # Closed early, or an inference failed: what is still under way reads the caller's arrays.
-            for pending, _, _ in under_way:
-                with suppress(Exception):
-                    pending.wait()
-        if failure is not None:
-            raise failure
+        return run_jobs((self._job(each) for each in planes), requests=self.requests)
+
+    def piece_for(self, *, width: int, height: int) -> tuple[int, int] | None:
+        """Return (width, height) of the pieces in which a frame of this size is filtered; None where it is whole.
+
+        Raises:
+            InputError: the engine is made for another size, the piece is too small for the network's reach, or nothing
+                fits the memory limit.
+        """
+        self._check_size(width, height)
+        with self._lock:
+            if (width, height) not in self._plans:
+                self._plans[width, height] = self._rule.at(width, height)
+            return self._plans[width, height]
 
     def prepare(self, *, width: int, height: int, frames: int = 1, stream: bool = False) -> None:
         """Compile for one size now, so that the first frame does not wait for it.
@@ -184,12 +214,17 @@ class Engine:
             InputError: the engine is made for another size.
             ArtefactError: it cannot be compiled for this size here.
         """
-        self._check_size(width, height)
-        self._compile_for(frames, width, height).prepare(stream=stream)
+        self._compiled_for(frames, width, height).prepare(stream=stream)
 
     def layers(self, *, width: int, height: int) -> list[Layer]:
-        """The layers as executed for one frame of this size; with times once it ran, if loaded with `layer_times`."""
-        return self._compile_for(1, width, height).layers()
+        """The layers as executed for one frame of this size; with times once it ran, if loaded with `layer_times`.
+
+        Of a frame in pieces, times are those of its last piece times the number of pieces.
+        """
+        layers = self._compiled_for(1, width, height).layers()
+        piece = self.piece_for(width=width, height=height)
+        count = 1 if piece is None else len(self._cuts(width, height, piece))
+        return [replace(each, ms=None if each.ms is None else each.ms * count) for each in layers]
 
     def execution(self, *, width: int, height: int) -> Execution:
         """What really runs for one frame of this size: versions, device, and the precision of each layer."""
@@ -222,12 +257,18 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _prepare(self, planes: Samples) -> tuple[Compiled, Samples]:
+    def _job(self, planes: Samples) -> Job:
         self._check(planes)
         frames, _, height, width = planes.shape
-        compiled = self._compile_for(frames, width, height)
+        compiled = self._compiled_for(frames, width, height)
+        piece = self.piece_for(width=width, height=height)
+        if piece is not None:
+            return PieceJob(compiled, planes, self._cuts(width, height, piece), piece)
         width, height = padded_size(width, height, multiple=self.size_multiple)
-        return compiled, pad_to(planes, width=width, height=height)
+        return WholeJob(compiled, planes, width=width, height=height)
+
+    def _cuts(self, width: int, height: int, piece: tuple[int, int]) -> list[Cut]:
+        return cut_frame(width, height, piece=piece, halo=self.halo, multiple=self.size_multiple)
 
     def _check(self, planes: Samples) -> None:
         if not isinstance(planes, np.ndarray) or planes.dtype != self.dtype:
@@ -252,7 +293,10 @@ class Engine:
                     "make one with --size dynamic, or of that size"
                 )
 
-    def _compile_for(self, frames: int, width: int, height: int) -> Compiled:
+    def _compiled_for(self, frames: int, width: int, height: int) -> Compiled:
+        piece = self.piece_for(width=width, height=height)
+        if piece is not None:
+            frames, (width, height) = 1, piece
         width, height = padded_size(width, height, multiple=self.size_multiple)
         shape = (frames, self.channels, height, width)
         with self._lock:
@@ -267,8 +311,3 @@ class Engine:
         if self._backend is None:
             raise InputError("the engine is closed; load it again with load_engine")
         return self._backend
-
-
-def _finish(item: tuple[Pending, int, int]) -> Samples:
-    pending, width, height = item
-    return crop(pending.wait(), width=width, height=height)

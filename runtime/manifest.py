@@ -39,6 +39,8 @@ class EngineManifest:
     """The version of the backend's package that the engine was verified with."""
     device: str
     """The backend's own name of the device, for instance `CPU` (OpenVINO) or `cuda:0` (torch)."""
+    device_name: str = ""
+    """The hardware behind it where the engine was verified; with ONNX Runtime the provider that really ran it, too."""
     precision: str
     """What was asked for: `fp32`, `fp16`, …"""
     precision_run: str = ""
@@ -55,6 +57,8 @@ class EngineManifest:
     """Height and width given to the graph must be multiples of this."""
     halo: int = 0
     """Receptive-field radius in samples."""
+    piece: tuple[int, int] | None = None
+    """(width, height) of the pieces in which frames are filtered, where that was measured to be faster; None: whole."""
     weights_sha256: str = ""
     """Over the parameters' names, shapes and values."""
     graph_sha256: str = ""
@@ -82,9 +86,10 @@ class EngineManifest:
         return 1 if self.layout == "luma" else 3
 
     def as_json(self) -> dict[str, Any]:
-        """Return the manifest as what `json` writes: `size` becomes a list."""
+        """Return the manifest as what `json` writes: `size` and `piece` become lists."""
         content = dataclasses.asdict(self)
-        content["size"] = None if self.size is None else list(self.size)
+        for key in ("size", "piece"):
+            content[key] = None if content[key] is None else list(content[key])
         return content
 
 
@@ -183,8 +188,9 @@ def _parse(file: Path) -> EngineManifest:
     complaints = _complaints(known)
     if complaints:
         raise ArtefactError(f"{file} cannot be used: {'; '.join(complaints)}; {_EXPORT_AGAIN}")
-    if known.get("size") is not None:
-        known["size"] = tuple(known["size"])
+    for key in ("size", "piece"):
+        if known.get(key) is not None:
+            known[key] = tuple(known[key])
     try:
         return EngineManifest(**known)
     except TypeError as error:
@@ -204,9 +210,12 @@ def _complaints(content: dict[str, Any]) -> list[str]:
         found.append(f"bit_depth {content['bit_depth']!r} is not in 8..16")
     if not positive(content.get("size_multiple", 1)):
         found.append(f"size_multiple {content['size_multiple']!r} is no positive integer")
-    size = content.get("size")
-    if size is not None and not (isinstance(size, list) and len(size) == 2 and all(map(positive, size))):
-        found.append(f"size {size!r} is not [width, height]")
+    for key in ("size", "piece"):
+        sides = content.get(key)
+        if sides is not None and not (isinstance(sides, list) and len(sides) == 2 and all(map(positive, sides))):
+            found.append(f"{key} {sides!r} is not [width, height]")
+    if not isinstance(content.get("halo", 0), int) or content.get("halo", 0) < 0:
+        found.append(f"halo {content['halo']!r} is no number of samples")
     for key in ("model", "backend", "backend_version", "device", "precision", "precision_run"):
         if not isinstance(content.get(key, ""), str):
             found.append(f"{key} {content[key]!r} is no text")

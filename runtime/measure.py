@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ def measure_speed(
     height: int,
     seconds: float = 5.0,
     frames: int | None = None,
+    around_stream: AbstractContextManager[object] | None = None,
     on_progress: Progress | None = None,
 ) -> Speed:
     """Time an engine on made-up frames: half the time single ones, half the time a stream.
@@ -54,6 +56,7 @@ def measure_speed(
         height: see `width`.
         seconds: how long to measure, warm-up apart; at least three frames of each kind are run in any case.
         frames: of each kind, instead of `seconds`.
+        around_stream: entered when the timed part of the stream begins and left at its end: a `PowerMeter`.
         on_progress: called as `on_progress(done, total, **figures)`.
     """
     pictures = sample_frames(engine, width=width, height=height)
@@ -84,15 +87,17 @@ def measure_speed(
                 return
             yield pictures[index % len(pictures)]
 
-    begin = time.perf_counter()
-    for index, _ in enumerate(engine.stream(source())):
-        if index < warm_up:
-            begin = time.perf_counter()
-            continue
-        streamed += 1
+    with ExitStack() as stack:
+        for index, _ in enumerate(engine.stream(source())):
+            if index < warm_up:
+                if index == warm_up - 1 and around_stream is not None:
+                    stack.enter_context(around_stream)
+                begin = time.perf_counter()
+                continue
+            streamed += 1
+            elapsed = time.perf_counter() - begin
+            tell(frames + streamed if frames else seconds / 2 + elapsed, total, fps=streamed / elapsed)
         elapsed = time.perf_counter() - begin
-        tell(frames + streamed if frames else seconds / 2 + elapsed, total, fps=streamed / elapsed)
-    elapsed = time.perf_counter() - begin
     return Speed(
         latency_ms=percentiles(times),
         fastest_ms=min(times),

@@ -10,8 +10,12 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from postfilter.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from postfilter.runtime.piece_rule import Piece
 
 __all__ = ["MemoryUse", "PeakMemory", "measure_memory"]
 
@@ -27,7 +31,16 @@ class MemoryUse:
     """Resident memory of a process that did nothing else, in MiB."""
 
     peak_mb: float
-    """Growth at the peak above the idle process: weights, code made for them, activations, and the frames."""
+    """Growth at the peak above the idle process: the backend's code as far as it is used, weights, code made for them,
+    activations, and the frames."""
+    compile_mb: float
+    """Growth at the peak until the first frame: reading and compiling. Where it is near `peak_mb`, smaller pieces save
+    nothing."""
+    settled_mb: float
+    """Growth that is left after the last frame."""
+    code_mb: float
+    """Of that, pages of files: the backend's libraries. All processes that use them share these pages, and the system
+    may drop and read them again at any time."""
     idle_mb: float
     """Before the engine was loaded, its backend's libraries included."""
     ms: float
@@ -63,13 +76,15 @@ class PeakMemory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.exact:
-            highest = _status("VmHWM")
-        else:
+        if not self.exact:
             self._stop.set()
             self._sampler.join()
-            highest = max(self._highest, _resident())
-        self.peak_mb = max(0.0, highest - self.idle_mb)
+        self.peak_mb = self.so_far_mb()
+
+    def so_far_mb(self) -> float:
+        """Return the growth at the peak since entering, in MiB; inside the block."""
+        highest = _status("VmHWM") if self.exact else max(self._highest, _resident())
+        return max(0.0, highest - self.idle_mb)
 
     def _sample(self) -> None:
         while not self._stop.wait(_SAMPLE_SECONDS):
@@ -85,6 +100,9 @@ def measure_memory(
     stream: bool = False,
     device: str | None = None,
     threads: int | None = None,
+    requests: int | None = None,
+    piece: Piece = "auto",
+    memory_limit_mb: float | None = None,
 ) -> MemoryUse:
     """Load an engine in a new process, run frames through it, and return what memory that took.
 
@@ -94,8 +112,11 @@ def measure_memory(
         height: see `width`.
         frames: how many; the first one allocates.
         stream: run them through `Engine.stream`, several at a time, instead of one by one.
-        device: see `load_engine`, as `threads`.
+        device: see `load_engine`, as all that follow.
         threads: see `load_engine`.
+        requests: see `load_engine`.
+        piece: see `load_engine`.
+        memory_limit_mb: see `load_engine`.
 
     Raises:
         ArtefactError: the process failed; the message has what it said.
@@ -106,8 +127,13 @@ def measure_memory(
         "height": height,
         "frames": frames,
         "stream": stream,
-        "device": device,
-        "threads": threads,
+        "options": {
+            "device": device,
+            "threads": threads,
+            "requests": requests,
+            "piece": piece,
+            "memory_limit_mb": memory_limit_mb,
+        },
     }
     program = "from postfilter.runtime.memory import _child; _child()"
     done = subprocess.run(
@@ -134,20 +160,40 @@ def _child() -> None:
 
     task = json.load(sys.stdin)
     load_library(read_manifest(task["engine"]).backend)
+    options = task["options"]
+    if isinstance(options["piece"], list):
+        options["piece"] = tuple(options["piece"])
     milliseconds = 0.0
+    code_mb = _code_mb()
     with PeakMemory() as memory:
-        engine = load_engine(task["engine"], device=task["device"], threads=task["threads"])
-        # Not zeros: an untouched page of zeros takes no memory.
-        frame = np.full((1, engine.channels, task["height"], task["width"]), 128, dtype=engine.dtype)
+        engine = load_engine(task["engine"], **options)
+        engine.prepare(width=task["width"], height=task["height"], stream=task["stream"])
+        compile_mb = memory.so_far_mb()
+
+        def frame() -> np.ndarray[Any, Any]:
+            # Not zeros: an untouched page of zeros takes no memory.
+            return np.full((1, engine.channels, task["height"], task["width"]), 128, dtype=engine.dtype)
+
         if task["stream"]:
-            for _ in engine.stream(frame for _ in range(task["frames"])):
+            # Each frame of a video is an array of its own.
+            for _ in engine.stream(frame() for _ in range(task["frames"])):
                 pass
         else:
             for _ in range(task["frames"]):
+                planes = frame()
                 start = time.perf_counter()
-                engine(frame)
+                engine(planes)
                 milliseconds = (time.perf_counter() - start) * 1000
-    use = MemoryUse(peak_mb=memory.peak_mb, idle_mb=memory.idle_mb, ms=milliseconds, exact=memory.exact)
+        settled_mb, code_mb = _resident() - memory.idle_mb, _code_mb() - code_mb
+    use = MemoryUse(
+        peak_mb=memory.peak_mb,
+        compile_mb=compile_mb,
+        settled_mb=settled_mb,
+        code_mb=code_mb,
+        idle_mb=memory.idle_mb,
+        ms=milliseconds,
+        exact=memory.exact,
+    )
     sys.stdout.write(_MARK + json.dumps(asdict(use)) + "\n")
 
 
@@ -166,6 +212,14 @@ def _status(key: str) -> float:
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024 / _MIB
     raise KeyError(key)
+
+
+def _code_mb() -> float:
+    """Return the resident pages of files, in MiB; 0 where the system does not tell."""
+    try:
+        return _status("RssFile")
+    except (OSError, KeyError):
+        return 0.0
 
 
 def _resident() -> float:

@@ -15,6 +15,7 @@ from postfilter.runtime.backend import Layer, Options, Shape, usable_cores
 from postfilter.runtime.bit_depth import graph_bytes, sample_type
 from postfilter.runtime.compatibility import precision_warning
 from postfilter.runtime.manifest import GRAPH, EngineManifest
+from postfilter.runtime.resident import release_memory
 
 if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
@@ -55,11 +56,14 @@ class OpenVINOBackend:
         # One request more than streams: a frame is always waiting when a stream falls idle.
         self.requests = options.requests or min(usable_cores(options.threads), _STREAMS) + 1
         self._config = _configuration(manifest, options)
+        self._spare_memory = options.spare_memory
         graph = graph_bytes(folder / GRAPH, made_for=manifest.bit_depth, bit_depth=options.bit_depth)
         try:
             self._model = self._core.read_model(graph)
         except RuntimeError as error:
             raise ArtefactError(f"OpenVINO cannot read {folder / GRAPH} ({error}); make the engine again") from error
+        if options.spare_memory:
+            release_memory("openvino")
 
     def compile(self, shape: Shape) -> _OpenVINOCompiled:
         """Reshape a copy of the graph to `shape`; compiling waits for the first use."""
@@ -76,7 +80,10 @@ class OpenVINOBackend:
             if hint == "THROUGHPUT":
                 config["PERFORMANCE_HINT_NUM_REQUESTS"] = max(1, self.requests - 1)
             try:
-                return self._core.compile_model(model, self._device, config)
+                made = self._core.compile_model(model, self._device, config)
+                if self._spare_memory:
+                    release_memory("openvino")
+                return made
             except RuntimeError as error:
                 raise ArtefactError(
                     f"OpenVINO {self.version} cannot compile the graph for {shape} on {self._device} ({error}); try "

@@ -13,17 +13,21 @@ from typing import Any
 from postfilter.runtime.backend import Layer, usable_cores
 from postfilter.runtime.ceiling import bandwidth_gbs, compute_tflops
 from postfilter.runtime.engine import load_engine
-from postfilter.runtime.macs import layer_mmacs
+from postfilter.runtime.limit import Bound, LayerLoad, Limit, find_limit, layer_bound
+from postfilter.runtime.macs import layer_work
 from postfilter.runtime.manifest import GRAPH, MANIFEST
 from postfilter.runtime.measure import measure_speed, sample_frames
 from postfilter.runtime.memory import measure_memory
+from postfilter.runtime.overhead import measure_overhead
 from postfilter.runtime.padding import padded_size
+from postfilter.runtime.power import PowerMeter, PowerUse, SensorState
 
-__all__ = ["DEFAULT_SIZE", "Limit", "Profile", "ProfiledLayer", "profile_engine"]
+__all__ = ["DEFAULT_SIZE", "Profile", "ProfiledLayer", "profile_engine"]
 
 DEFAULT_SIZE = (720, 480)
 """(width, height) at which an engine that takes any size is measured: the slides' 480p."""
 
+_OVERHEAD_SECONDS = 1.0
 _LAYER_RUNS = 5
 _LAYER_SECONDS = 5.0
 _MEMORY_FRAMES = 4
@@ -41,19 +45,12 @@ class ProfiledLayer:
     """Median time over a few frames, each run alone, in milliseconds."""
     mmac: float
     """Million multiply-accumulates."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limit:
-    """What the machine allows."""
-
-    compute_tflops: float
-    """Measured arithmetic rate of this backend at this precision, 1 MAC = 2 FLOP; at least what the engine reached."""
-    bandwidth_gbs: float
-    """Measured rate of a large copy, bytes read plus bytes written."""
-    bound_ms: float
-    """No frame can be faster, in milliseconds: the larger of its arithmetic at that rate and its unavoidable traffic
-    (samples in and out, weights) at that bandwidth. What layers hand to each other is left out: caches may hold it."""
+    tflops: float
+    """Achieved by it: 2 x `mmac` / `ms`."""
+    share: float | None
+    """Of what this machine can do at its precision; None where it multiplies nothing, or that is not known."""
+    bound: Bound
+    """What limits it: the machine's arithmetic, or moving its values, see `runtime.limit`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +84,16 @@ class Profile:
     """Of that process before the engine was loaded, the backend's libraries included."""
     peak_memory_exact: bool
     """False where memory could only be sampled."""
+    overhead_ms: float
+    """Of a single call, what is spent outside the backend, see `runtime.overhead`."""
+    overhead_share: float
+    """The same as a share of the call."""
     layers: list[ProfiledLayer]
     limit: Limit
+    power: PowerUse | None
+    """Of the stream; None where no sensor tells it."""
+    power_sensors: tuple[SensorState, ...]
+    """Which were looked for, and why those that are absent are."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as what `json` writes."""
@@ -107,7 +112,7 @@ def profile_engine(
     on_step: Callable[[str], None] | None = None,
     on_progress: Callable[..., None] | None = None,
 ) -> Profile:
-    """Measure an engine: speed, memory, layers, and the machine's own limit.
+    """Measure an engine: speed, power, memory, layers, and the machine's own limit.
 
     Args:
         path: the engine folder.
@@ -129,26 +134,44 @@ def profile_engine(
     step("timing frames")
     with load_engine(folder, device=device, threads=threads, requests=requests) as engine:
         width, height = size or engine.size or DEFAULT_SIZE
+        meter = PowerMeter(engine.device)
         speed = measure_speed(
-            engine, width=width, height=height, seconds=seconds, frames=frames, on_progress=on_progress
+            engine,
+            width=width,
+            height=height,
+            seconds=seconds,
+            frames=frames,
+            around_stream=meter,
+            on_progress=on_progress,
+        )
+        overhead = measure_overhead(
+            engine, width=width, height=height, seconds=min(seconds, _OVERHEAD_SECONDS), frames=frames
         )
         execution = engine.execution(width=width, height=height)
         manifest, requests, device = engine.manifest, engine.requests, engine.device
     step("timing layers")
-    layers = _layers(folder, width=width, height=height, device=device, threads=threads)
+    loads = _layers(folder, width=width, height=height, device=device, threads=threads)
     step("measuring memory")
     memory = measure_memory(
         folder, width=width, height=height, frames=_MEMORY_FRAMES, stream=True, device=device, threads=threads
     )
     step("measuring the machine's limit")
-    compute = compute_tflops(manifest, device=device, threads=threads)
-    bandwidth = bandwidth_gbs(threads=threads)
+    rates = compute_tflops(manifest.backend, device=device, threads=threads)
+    bandwidth = bandwidth_gbs(device=device, threads=threads)
 
-    kmac_per_px = float(manifest.cost.get("kmac_per_px") or sum(each.mmac for each in layers) * 1e3 / width / height)
+    needed = sum(load.mmac for _, load in loads) * 1e3 / width / height
+    kmac_per_px = float(manifest.cost.get("kmac_per_px") or needed)
     flop = 2 * kmac_per_px * 1e3 * width * height
-    # A machine that other work slows down may show less than the engine itself reached a moment before.
-    compute = max(compute, flop * max(speed.fps, 1e3 / speed.fastest_ms) / 1e12)
-    traffic = 2 * manifest.channels * width * height + (folder / GRAPH).stat().st_size
+    limit = find_limit(
+        [load for _, load in loads],
+        flop=flop,
+        fps=speed.fps,
+        fastest_fps=1e3 / speed.fastest_ms,
+        traffic_bytes=2 * manifest.channels * width * height + (folder / GRAPH).stat().st_size,
+        rates=rates,
+        bandwidth_gbs=bandwidth,
+        precision_run=execution.precision_run,
+    )
     return Profile(
         engine=str(folder),
         model=manifest.model,
@@ -170,16 +193,34 @@ def profile_engine(
         peak_memory_mb=memory.peak_mb,
         idle_memory_mb=memory.idle_mb,
         peak_memory_exact=memory.exact,
-        layers=layers,
-        limit=Limit(
-            compute_tflops=compute,
-            bandwidth_gbs=bandwidth,
-            bound_ms=max(flop / (compute * 1e12), traffic / (bandwidth * 1e9)) * 1e3,
-        ),
+        overhead_ms=overhead.overhead_ms,
+        overhead_share=overhead.share,
+        layers=[_profiled(layer, load, limit) for layer, load in loads],
+        limit=limit,
+        power=meter.use(frames=speed.stream_frames),
+        power_sensors=meter.sensors,
     )
 
 
-def _layers(folder: Path, *, width: int, height: int, device: str | None, threads: int | None) -> list[ProfiledLayer]:
+def _profiled(layer: Layer, load: LayerLoad, limit: Limit) -> ProfiledLayer:
+    rates = limit.compute_tflops_by_precision
+    tflops = 2 * load.mmac / load.ms / 1e3 if load.ms else 0.0
+    rate = rates.get(load.precision)
+    return ProfiledLayer(
+        name=layer.name,
+        type=layer.type,
+        precision=load.precision,
+        ms=load.ms,
+        mmac=load.mmac,
+        tflops=tflops,
+        share=tflops / rate if rate and load.mmac else None,
+        bound=layer_bound(load, rates=rates, bandwidth_gbs=limit.bandwidth_gbs),
+    )
+
+
+def _layers(
+    folder: Path, *, width: int, height: int, device: str | None, threads: int | None
+) -> list[tuple[Layer, LayerLoad]]:
     """Time the layers in an engine of its own, so that keeping their times slows nothing else."""
     import onnx
 
@@ -192,19 +233,18 @@ def _layers(folder: Path, *, width: int, height: int, device: str | None, thread
             engine(picture)
             runs.append(engine.layers(width=width, height=height))
         width, height = padded_size(width, height, multiple=engine.size_multiple)
-        mmacs = layer_mmacs(runs[0], onnx.load(folder / GRAPH), (1, engine.channels, height, width))
+        work = layer_work(runs[0], onnx.load(folder / GRAPH), (1, engine.channels, height, width))
     # By name: a layer of next to no work may be told in one run and left out in the next.
     times: dict[str, list[float]] = {}
     for run in runs:
         for layer in run:
             times.setdefault(layer.name, []).append(layer.ms or 0.0)
     return [
-        ProfiledLayer(
-            name=layer.name,
-            type=layer.type,
-            precision=layer.precision,
-            ms=statistics.median(times[layer.name]),
-            mmac=mmac,
+        (
+            layer,
+            LayerLoad(
+                precision=layer.precision, ms=statistics.median(times[layer.name]), mmac=each.mmac, values=each.values
+            ),
         )
-        for layer, mmac in zip(runs[0], mmacs, strict=True)
+        for layer, each in zip(runs[0], work, strict=True)
     ]

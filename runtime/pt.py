@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
     from postfilter.runtime.workers import FutureSamples
 
-__all__ = ["PROGRAM", "TorchBackend", "product_tflops"]
+__all__ = ["PROGRAM", "TorchBackend"]
 
 PROGRAM = "model.pt2"
 """The program of torch.export inside an engine folder: float32 code values [N, C, H, W] and the peak, a float32 scalar,
@@ -202,34 +202,6 @@ class TorchBackend:
             slot.finish()
 
         return replay
-
-
-def product_tflops(*, device: str, precision: str, seconds: float) -> float:
-    """Measure torch's arithmetic rate in TFLOP/s on a product of square matrices, for about `seconds`.
-
-    Args:
-        device: torch's name of the device.
-        precision: `fp32`, `fp16` or `bf16`.
-        seconds: how long to measure; one run is made in any case.
-    """
-    import torch
-
-    kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
-
-    def rate(side: int, seconds: float) -> float:
-        left = torch.ones(side, side, dtype=kind, device=device.lower())
-
-        def multiply() -> None:
-            product = left @ left
-            if product.is_cuda:
-                torch.cuda.synchronize()
-
-        return float(2 * side**3 / best_seconds(multiply, seconds))
-
-    with torch.inference_mode():
-        # A CPU without fp16 arithmetic is a thousand times slower at it than in float32: no large product then.
-        slow = rate(256, 0.0) < 5e9
-        return rate(256 if slow else 2048, seconds) / 1e12
 
 
 class _TorchCompiled:

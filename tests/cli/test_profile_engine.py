@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from postfilter.cli.profile_engine import COMMAND
+from postfilter.runtime import profile_engine
+from postfilter.runtime.ceiling import compute_tflops
+from postfilter.runtime.ceiling_graphs import WORKS
+from postfilter.runtime.power import PowerUse, SensorState
 
 SLIDES = {
     ("arcnn", "480p30"): (117734, "1.22", "602.94"),
@@ -18,6 +25,13 @@ SLIDES = {
     ("fastarcnn", "720p30"): (85575, "0.91", "706.97"),
     ("fastarcnn", "1080p30"): (85575, "2.06", "1590.27"),
 }
+
+
+@pytest.fixture(autouse=True)
+def measured_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's rate from one kind of work and a tenth of a second."""
+    brief = partial(compute_tflops, seconds=0.1, works=WORKS[1:2])
+    monkeypatch.setattr("postfilter.runtime.profile.compute_tflops", brief)
 
 
 @pytest.fixture
@@ -66,8 +80,9 @@ def test_an_engine_is_measured(run: Any, luma_engine: Path, duration: tuple[str,
     got = json.loads(out)
     assert {"latency_ms", "fps", "tflops", "peak_memory_mb", "layers", "limit"} <= got.keys()
     assert set(got["latency_ms"]) == {"p50", "p95", "p99"}
-    assert set(got["limit"]) == {"compute_tflops", "bandwidth_gbs", "bound_ms"}
-    assert all(set(layer) == {"name", "type", "precision", "ms", "mmac"} for layer in got["layers"])
+    assert {"compute_tflops", "bandwidth_gbs", "bound_ms", "share", "bound"} <= set(got["limit"])
+    assert {"power", "power_sensors", "overhead_ms", "overhead_share"} <= got.keys()
+    assert all({"name", "type", "precision", "ms", "mmac", "tflops", "share"} <= set(layer) for layer in got["layers"])
     assert (got["width"], got["height"], got["threads"]) == (66, 50, 1)
     # A 3x3 kernel of one channel: nine multiplications a sample.
     assert sum(layer["mmac"] for layer in got["layers"]) == pytest.approx(66 * 50 * 9 / 1e6)
@@ -77,6 +92,27 @@ def test_an_engines_figures_for_a_person(run: Any, luma_engine: Path) -> None:
     status, out, err = run(luma_engine, "--size", "66x50", "--frames", "3")
     assert status == 0, err
     assert all(word in out for word in ("66x50", "latency", "fps", "Slowest layers", "Convolution", "fp32"))
+    assert re.search(
+        r"this engine runs at \d+ % of what this machine can do in fp32; bound: (compute|bandwidth)\n", out
+    )
+    assert re.search(r"power +(\d|not measured)", out)
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_power_and_an_unknown_limit_for_a_person(
+    run: Any, luma_engine: Path, monkeypatch: pytest.MonkeyPatch, measured: bool
+) -> None:
+    profile = profile_engine(luma_engine, size=(66, 50), frames=3)
+    use = PowerUse(sensor="rapl", covers="CPU packages", joules=4, seconds=2, watts=2, frames=10, mj_per_frame=400)
+    absent = SensorState(name="jtop", available=False, reason="jetson-stats is not installed")
+    limit = replace(profile.limit, share=None)
+    told = replace(profile, power=use if measured else None, power_sensors=(absent,), limit=limit)
+    monkeypatch.setattr("postfilter.runtime.profile.profile_engine", lambda *_, **__: told)
+    status, out, err = run(luma_engine)
+    assert status == 0, err
+    assert "not known: no rate could be measured" in out
+    assert ("2.0 W, 400.0 mJ a frame (CPU packages, by rapl, idle power included)" in out) == measured
+    assert ("jtop: jetson-stats is not installed" in out) != measured
 
 
 def test_a_damaged_engine_is_one_line(run: Any, luma_engine: Path, tmp_path: Path) -> None:

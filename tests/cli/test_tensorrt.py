@@ -29,3 +29,21 @@ def test_an_option_that_makes_no_sense(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, "fastarcnn", "--backend", "tensorrt", "--effort", "9"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1 and "effort is 9; it goes from 0 to 5" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--backend", "tensorrt", "--dla", "0"], "give --size"),
+        (["--backend", "tensorrt", "--dla", "0", "--size", "1080p"], "needs an NVIDIA GPU, and this machine has none"),
+        (["--backend", "openvino", "--dla", "0"], "--dla 0 is not to be had with --backend openvino"),
+        (["--backend", "tensorrt"], "`trtexec --onnx=graph/model.onnx --stronglyTyped"),
+    ],
+)
+def test_the_dla_and_what_to_do_elsewhere(options: list[str], told: str, tmp_path: Path) -> None:
+    code = "import sys; from postfilter.cli.export_engine import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "fastarcnn", "--fp16", *options]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert told in done.stderr

@@ -113,7 +113,7 @@ def test_an_engine_of_another_model_is_refused_with_the_figures(built, weights_o
 
 def test_a_build_that_fails_verification_leaves_nothing(weights_of, tmp_path, monkeypatch):
     # The graph of other weights than the reference has: what a wrong rewrite would look like.
-    def spoilt(graph):
+    def spoilt(graph, **how):
         graph.graph.initializer[-1].CopyFrom(
             numpy_helper.from_array(
                 numpy_helper.to_array(graph.graph.initializer[-1]) + np.float32(0.1), graph.graph.initializer[-1].name

@@ -28,6 +28,7 @@ int cuDeviceGet(int *device, int index) { *device = index; return 0; }
 int cuDeviceGetName(char *name, int size, int device) { strncpy(name, device ? "Second" : "First", size); return 0; }
 int cuDeviceTotalMem_v2(size_t *size, int device) { *size = 8ull << 30; return 0; }
 int cuDeviceGetAttribute(int *value, int what, int device) { *value = what == 75 ? 8 : 7 + device; return 0; }
+int cuDeviceGetPCIBusId(char *id, int size, int device) { strncpy(id, device ? "0:2" : "0:1", size); return 0; }
 int cuGetErrorString(int error, const char **text) { *text = "no CUDA-capable device is detected"; return 0; }
 """
 
@@ -53,8 +54,8 @@ def test_devices_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     probe = probe_cuda()
     assert (probe.problem, probe.cuda) == ("", "12.6")
     assert probe.devices == (
-        CudaDevice(index=0, name="First", compute_capability="8.7", memory_mb=8192),
-        CudaDevice(index=1, name="Second", compute_capability="8.8", memory_mb=8192),
+        CudaDevice(index=0, name="First", compute_capability="8.7", memory_mb=8192, pci_bus_id="0:1"),
+        CudaDevice(index=1, name="Second", compute_capability="8.8", memory_mb=8192, pci_bus_id="0:2"),
     )
     for name, index in (("cuda", 0), ("cuda:1", 1), ("CUDA:1", 1)):
         assert require_device(name, purpose="x", remedy="y").index == index

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,21 @@ import pytest
 from onnx import helper
 
 from postfilter.errors import ArtefactError, InputError
-from postfilter.runtime import load_engine, measure_speed, profile_engine
-from postfilter.runtime.ceiling import compute_tflops, stack_of_convolutions
+from postfilter.runtime import load_engine, measure_speed, profile, profile_engine
+from postfilter.runtime.ceiling import compute_tflops
+from postfilter.runtime.ceiling_graphs import WORKS
 from postfilter.runtime.macs import node_macs
 from postfilter.runtime.measure import percentiles
+from postfilter.runtime.overhead import measure_overhead
 
 # conv0: 32x24 positions of 8 x 1 x 5x5; conv1: 8 x 8 x 3x3; conv2: 4 x 8 x 3x3
 TINY_MACS = {"conv0": 32 * 24 * 8 * 25, "conv1": 32 * 24 * 64 * 9, "conv2": 32 * 24 * 32 * 9}
+
+
+@pytest.fixture(autouse=True)
+def measured_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's rate from one kind of work and a tenth of a second."""
+    monkeypatch.setattr(profile, "compute_tflops", partial(compute_tflops, seconds=0.1, works=WORKS[1:2]))
 
 
 def test_multiply_accumulates_of_a_graph(tiny_graph: Callable[..., onnx.ModelProto]) -> None:
@@ -52,6 +63,11 @@ def test_layers_are_timed_and_their_arithmetic_is_found(backend: str, engines_of
     assert sorted(layer["mmac"] for layer in heavy) == pytest.approx(
         sorted(count / 1e6 for count in TINY_MACS.values())
     )
+    rates = got["limit"]["compute_tflops_by_precision"]
+    for layer in heavy:
+        assert layer["tflops"] == pytest.approx(2 * layer["mmac"] / layer["ms"] / 1e3)
+        assert layer["share"] == pytest.approx(layer["tflops"] / rates["fp32"])
+    assert all(layer["share"] is None and layer["bound"] == "bandwidth" for layer in layers if not layer["mmac"])
     assert all(layer["ms"] > 0 and layer["precision"] == "fp32" and layer["type"] for layer in heavy)
     assert got["backend"] == backend
 
@@ -69,6 +85,12 @@ def test_the_figures_of_a_profile_fit_together(engines_of_each_backend: dict[str
     assert limit["compute_tflops"] >= got["tflops"]
     assert 0 < limit["bound_ms"] <= latency["p50"]
     assert limit["bandwidth_gbs"] > 0.1
+    assert limit["share"] == pytest.approx(got["tflops"] / limit["compute_tflops"])
+    assert limit["precision"] == "fp32" and limit["bound"] in ("compute", "bandwidth")
+    assert {"fp32", "int8"} <= set(limit["compute_tflops_by_precision"])
+    assert 0 < got["overhead_ms"] < latency["p99"] and 0 < got["overhead_share"] < 1
+    assert [each["name"] for each in got["power_sensors"]] == ["nvml", "rapl", "tegrastats", "jtop", "ina3221"]
+    assert (got["power"] is None) == (not any(each["available"] for each in got["power_sensors"]))
     assert len(steps) == 4
 
 
@@ -94,20 +116,53 @@ def test_percentiles() -> None:
     assert percentiles([float(value) for value in range(101)]) == {"p50": 50.0, "p95": 95.0, "p99": 99.0}
 
 
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "torch"])
-def test_a_ceiling_is_measured_in_each_backend(backend: str, engines_of_each_backend: dict[str, Path]) -> None:
-    with load_engine(engines_of_each_backend[backend]) as engine:
-        manifest, device = engine.manifest, engine.device
-    measured = compute_tflops(manifest, device=device, seconds=0.1)
-    # Any processor of this century, however busy, and no CPU at all.
-    assert 1e-4 < measured < 100
+def test_what_a_call_costs_outside_the_backend(engines_of_each_backend: dict[str, Path]) -> None:
+    """With a backend that takes 20 ms more, the same time is spent outside it."""
+    with load_engine(engines_of_each_backend["openvino"]) as engine:
+        compiled = engine._compiled_for(1, 66, 50)
+        infer = compiled.infer
+
+        def slower(samples: Any) -> Any:
+            time.sleep(0.02)
+            return infer(samples)
+
+        usual = measure_overhead(engine, width=66, height=50, frames=20)
+        compiled.infer = slower  # type: ignore[method-assign]
+        slow = measure_overhead(engine, width=66, height=50, frames=20)
+    assert 0 < usual.overhead_ms < usual.call_ms < 20 < slow.call_ms
+    assert slow.overhead_ms < 5
+    assert slow.share == pytest.approx(slow.overhead_ms / slow.call_ms, rel=0.5)
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_the_ceilings_work_is_a_valid_graph(half: bool) -> None:
-    graph = stack_of_convolutions(half=half)
-    onnx.checker.check_model(graph, full_check=True)
-    assert sum(node_macs(graph, (1, 1, 64, 64)).values()) == 64 * 64 * 9 * (256 + 4 * 256**2 + 256)
+def test_measuring_the_overhead_leaves_the_engine_as_it_was(make_engine: Callable[..., Path]) -> None:
+    with load_engine(make_engine()) as engine:
+        measure_overhead(engine, width=64, height=48, frames=3)
+        assert "infer" not in vars(engine._compiled_for(1, 64, 48))
+
+
+def test_the_stream_is_what_power_is_measured_of(make_engine: Callable[..., Path]) -> None:
+    """The meter runs while the counted frames do: not while compiling, nor during single frames."""
+    events: list[tuple[str, float]] = []
+
+    @contextmanager
+    def meter() -> Iterator[None]:
+        events.append(("begin", time.perf_counter()))
+        yield
+        events.append(("end", time.perf_counter()))
+
+    with load_engine(make_engine(), requests=2) as engine:
+        speed = measure_speed(
+            engine,
+            width=64,
+            height=48,
+            frames=30,
+            around_stream=meter(),
+            on_progress=lambda done, total, **figures: events.append((next(iter(figures)), time.perf_counter())),
+        )
+    names = [name for name, _ in events]
+    assert names == ["ms"] * 30 + ["begin"] + ["fps"] * 30 + ["end"]
+    seconds = events[-1][1] - events[30][1]
+    assert speed.stream_frames / seconds == pytest.approx(speed.fps, rel=0.2)
 
 
 def test_a_damaged_engine_is_not_measured(make_engine: Callable[..., Path]) -> None:

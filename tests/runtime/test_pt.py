@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from postfilter.errors import DeviceError, MissingDependencyError, UnknownNameError
-from postfilter.runtime import cuda_probe, load_engine, pt
+from postfilter.runtime import cuda_probe, load_engine, pt, read_manifest
+from postfilter.runtime.backend import Options
 from postfilter.runtime.cuda_probe import CudaDevice, CudaProbe
 
 GPU = CudaDevice(index=0, name="Some GPU", compute_capability="8.9", memory_mb=8192)
@@ -126,8 +127,7 @@ def test_a_real_gpu(
 
 
 @pytest.mark.gpu
-def test_a_real_gpu_records_a_graph(engines_of_each_backend: Engines, planes: Planes) -> None:
-    with load_engine(engines_of_each_backend["torch"], device="cuda:0") as engine:
-        engine(planes(32, 16))
-        slot = engine._compile_for(1, 32, 16)._idle.get_nowait()  # type: ignore[attr-defined]
-        assert slot._graph is not None
+def test_a_real_gpu_records_a_graph(engines_of_each_backend: Engines) -> None:
+    folder = engines_of_each_backend["torch"]
+    backend = pt.TorchBackend(folder, read_manifest(folder), Options(bit_depth=8, device="cuda:0"))
+    assert backend.slot((1, 1, 16, 32))._graph is not None

@@ -205,7 +205,7 @@ class EngineDouble:
 
 
 def tensorrt_double(cuda: CudaDouble, *, version: str = "10.3.0") -> Any:
-    """The module `tensorrt`: `deserialized` counts the plans that it was given, `dla_core` is that of the last one."""
+    """The module `tensorrt`: `deserialized` counts plans that it was given, `engine` and `dla_core` are of the last."""
     module = types.ModuleType("tensorrt")
 
     class Base:
@@ -224,7 +224,8 @@ def tensorrt_double(cuda: CudaDouble, *, version: str = "10.3.0") -> Any:
                 self.logger.log(Base.Severity.ERROR, "Magic tag does not match")
                 return None
             module.dla_core = self.DLA_core  # type: ignore[attr-defined]
-            return EngineDouble(plan, cuda)
+            module.engine = EngineDouble(plan, cuda)  # type: ignore[attr-defined]
+            return module.engine
 
     content = {
         "__version__": version,

@@ -1,0 +1,189 @@
+"""One array of planes on its way through a compiled graph: whole, or in pieces that overlap."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from postfilter.runtime.padding import crop, pad_to
+
+if TYPE_CHECKING:
+    from postfilter.runtime.backend import Compiled, Pending, Samples
+    from postfilter.runtime.pieces import Cut
+
+__all__ = ["Job", "PieceJob", "Started", "WholeJob", "run_jobs"]
+
+
+class Started:
+    """A part of a job under way.
+
+    Args:
+        pending: the inference.
+        finish: takes its output; returns the job's result if this was its last part.
+    """
+
+    def __init__(self, pending: Pending, finish: Callable[[Samples], Samples | None]) -> None:
+        self._pending = pending
+        self._finish = finish
+
+    def wait(self) -> Samples | None:
+        """Block until it is done; return the job's result if nothing else of it is left."""
+        return self._finish(self._pending.wait())
+
+    def abandon(self) -> None:
+        """Wait until it reads and writes nothing any more, whatever comes of it."""
+        with suppress(Exception):
+            self._pending.wait()
+
+
+class Job(Protocol):
+    """Planes to be filtered; run it once, one way or the other."""
+
+    def run(self) -> Samples:
+        """Filter all of it now, every core on one part at a time."""
+        ...
+
+    def start(self) -> Iterator[Started]:
+        """Begin its parts one by one, as the iterator is advanced; they are to be waited for in that order."""
+        ...
+
+
+def run_jobs(jobs: Iterable[Job], *, requests: int) -> Iterator[Samples]:
+    """Run jobs one after the other, `requests` parts of them at a time, and yield their results in order.
+
+    A job is pulled when all parts of the one before are under way, so never more than `requests` ahead. What pulling
+    one raises is raised here after the results of all before it. Closed early, this waits for what is under way.
+    """
+    source = iter(jobs)
+    under_way: deque[Started] = deque()
+    failure: Exception | None = None
+    try:
+        while failure is None:
+            try:
+                parts = next(source).start()
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
+            while True:
+                try:
+                    under_way.append(next(parts))
+                except StopIteration:
+                    break
+                except Exception as error:
+                    failure = error
+                    break
+                if len(under_way) >= requests and (result := under_way.popleft().wait()) is not None:
+                    yield result
+        while under_way:
+            if (result := under_way.popleft().wait()) is not None:
+                yield result
+    finally:
+        # An inference failed, or nobody wants the rest: what is still under way reads the caller's arrays.
+        for part in under_way:
+            part.abandon()
+    if failure is not None:
+        raise failure
+
+
+class WholeJob:
+    """The planes in one inference, padded by edge replication and cropped back.
+
+    Args:
+        compiled: for the padded shape.
+        planes: [N, C, H, W], any height and width up to the padded ones.
+        width: padded, as `height`.
+        height: see `width`.
+    """
+
+    def __init__(self, compiled: Compiled, planes: Samples, *, width: int, height: int) -> None:
+        self._compiled = compiled
+        self._samples = pad_to(planes, width=width, height=height)
+        self._height, self._width = planes.shape[2:]
+
+    def run(self) -> Samples:
+        """See `Job.run`."""
+        return self._cropped(self._compiled.infer(self._samples))
+
+    def start(self) -> Iterator[Started]:
+        """See `Job.start`."""
+        yield Started(self._compiled.start(self._samples), self._cropped)
+
+    def _cropped(self, output: Samples) -> Samples:
+        return crop(output, width=self._width, height=self._height)
+
+
+class PieceJob:
+    """The planes in pieces, each plane by itself; what is kept of each piece is copied into one new array.
+
+    Input windows are copied into buffers that are used again, unless they lie contiguously in the planes already, as
+    stripes of a luma plane do.
+
+    Args:
+        compiled: for the shape of one piece.
+        planes: [N, C, H, W].
+        cuts: from `pieces.cut_frame`.
+        piece: (width, height) of each.
+    """
+
+    def __init__(self, compiled: Compiled, planes: Samples, cuts: list[Cut], piece: tuple[int, int]) -> None:
+        self._compiled = compiled
+        self._planes = planes
+        self._width, self._height = piece
+        self._parts = [(index, cut) for index in range(len(planes)) for cut in cuts]
+        self._left = len(self._parts)
+        self._output: Samples | None = None
+        self._buffers: list[Samples] = []
+
+    def run(self) -> Samples:
+        """See `Job.run`."""
+        for index, cut in self._parts:
+            window = self._window(index, cut)
+            self._keep(index, cut, window, self._compiled.infer(window))
+        return self._result()
+
+    def start(self) -> Iterator[Started]:
+        """See `Job.start`."""
+        for index, cut in self._parts:
+            window = self._window(index, cut)
+            pending = self._compiled.start(window)
+
+            def finish(output: Samples, index: int = index, cut: Cut = cut, window: Samples = window) -> Samples | None:
+                self._keep(index, cut, window, output)
+                return None if self._left else self._result()
+
+            yield Started(pending, finish)
+
+    def _window(self, index: int, cut: Cut) -> Samples:
+        """Return what a piece reads, [1, C, height, width], C-contiguous."""
+        seen = self._planes[index : index + 1, :, cut.y : cut.y + self._height, cut.x : cut.x + self._width]
+        high, wide = seen.shape[2:]
+        if (high, wide) == (self._height, self._width) and seen.flags.c_contiguous and seen.flags.writeable:
+            return seen
+        if self._buffers:
+            buffer = self._buffers.pop()
+        else:
+            buffer = np.empty((1, self._planes.shape[1], self._height, self._width), dtype=self._planes.dtype)
+        buffer[:, :, :high, :wide] = seen
+        buffer[:, :, :high, wide:] = seen[:, :, :, -1:]
+        buffer[:, :, high:] = buffer[:, :, high - 1 : high]
+        return buffer
+
+    def _keep(self, index: int, cut: Cut, window: Samples, output: Samples) -> None:
+        if self._output is None:
+            self._output = np.empty(self._planes.shape, dtype=output.dtype)
+        rows = slice(cut.top - cut.y, cut.bottom - cut.y)
+        columns = slice(cut.left - cut.x, cut.right - cut.x)
+        self._output[index, :, cut.top : cut.bottom, cut.left : cut.right] = output[0, :, rows, columns]
+        self._left -= 1
+        if window.base is None:  # one of ours, not a view of the caller's planes
+            self._buffers.append(window)
+
+    def _result(self) -> Samples:
+        assert self._output is not None
+        return self._output
