@@ -14,16 +14,21 @@ if TYPE_CHECKING:
     from postfilter.export.graph import to_graph
     from postfilter.export.key import Change, build_key, differences, request_parts
     from postfilter.export.plan_options import PlanOptions
+    from postfilter.export.precision import PRECISIONS, Precision
+    from postfilter.export.quantize_options import QuantizeOptions
     from postfilter.export.resolve import cached_engine, engine_folder, engine_from, names_model
     from postfilter.export.rewriting import rewrite
     from postfilter.export.verify import Verification, verify_engine
 
 __all__ = [
+    "PRECISIONS",
     "BuildResult",
     "Change",
     "Cost",
     "ExplainedPass",
     "PlanOptions",
+    "Precision",
+    "QuantizeOptions",
     "Standing",
     "Verification",
     "build_engine",
@@ -45,11 +50,14 @@ __all__ = [
 ]
 
 _HOME = {
+    "PRECISIONS": "precision",
     "BuildResult": "build",
     "Change": "key",
     "Cost": "costs",
     "ExplainedPass": "explain",
     "PlanOptions": "plan_options",
+    "Precision": "precision",
+    "QuantizeOptions": "quantize_options",
     "Standing": "cache",
     "Verification": "verify",
     "build_engine": "build",

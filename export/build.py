@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from postfilter import models
-from postfilter.errors import ArtefactError, MissingDependencyError, OutputError, UnknownNameError
-from postfilter.export.cache import cache_folder
-from postfilter.export.costs import cost
+from postfilter.errors import ArtefactError, MissingDependencyError, UnknownNameError
+from postfilter.export.assembly import Assembly
 from postfilter.export.folder import check_replaceable, staging_folder
-from postfilter.export.graph import BIT_DEPTH, graph_bytes, to_graph
+from postfilter.export.graph import to_graph
+from postfilter.export.judgement import KEPT_AT_LEAST, check_judgement
 from postfilter.export.key import DEFAULT_DEVICE, request_parts, with_key
 from postfilter.export.pictures import drawn_frames, read_frames
-from postfilter.export.plan import build_plan, open_workshop
-from postfilter.export.plan_options import PlanOptions, frame_range
-from postfilter.export.program import save_program
+from postfilter.export.plan import open_workshop
+from postfilter.export.plan_options import PlanOptions
+from postfilter.export.precision import PRECISIONS, Precision, check_precision, lowered
+from postfilter.export.quantization import Quantizer, ranges_for
+from postfilter.export.quantize_options import QuantizeOptions
 from postfilter.export.receptive_field import receptive_field
 from postfilter.export.rewriting import rewrite as rewritten
 from postfilter.export.verify import GATES_DB, Verification, check_gate, verify_engine
-from postfilter.quantize import to_fp16
 from postfilter.runtime import BACKENDS, EngineManifest, Execution, load_engine, write_manifest
-from postfilter.runtime.activations import activation_bytes_per_px
-from postfilter.runtime.bit_depth import sample_type
-from postfilter.runtime.manifest import GRAPH, sha256_of_file
-from postfilter.runtime.piece_rule import ACTIVATION_BYTES
-from postfilter.runtime.pt import PROGRAM
-from postfilter.runtime.trt import PLAN
 
 if TYPE_CHECKING:
     import onnx
@@ -41,12 +35,6 @@ if TYPE_CHECKING:
     from postfilter.models import Model
 
 __all__ = ["DEFAULT_DEVICE", "PRECISIONS", "BuildResult", "Precision", "build_engine"]
-
-Precision = Literal["fp32", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
-
-_COST_SIZE = (1920, 1080)
-"""The size that costs are told for where the engine takes any."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +66,7 @@ def build_engine(
     rewrite: bool = True,
     verify_with: Path | None = None,
     plan_options: PlanOptions | None = None,
+    quantize_options: QuantizeOptions | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> BuildResult:
     """Build an engine from a model, verify it against the model, and write it to a folder.
@@ -87,8 +76,9 @@ def build_engine(
 
     Args:
         model: one of `models.names()`.
-        precision: `fp32`, or `fp16` inside the network. A CPU without fp16 arithmetic may run the latter as bf16, which
-            the manifest tells; where bf16 misses the gate, the engine is made to compute in fp32 from its fp16 weights.
+        precision: `fp32`, or `fp16`, `bf16` or `int8` inside the network. A CPU without fp16 arithmetic may run fp16 as
+            bf16, which the manifest tells; where bf16 misses the gate, the engine is made to compute in fp32 from its
+            fp16 weights. An int8 engine is judged as well, see `export.judgement`.
         backend: a key of `runtime.BACKENDS`.
         size: (width, height) of every frame, or None for any size.
         weights: the user's own weights; the shipped ones where None.
@@ -99,25 +89,28 @@ def build_engine(
         rewrite: apply the exact rewrites; False leaves the graph as PyTorch exports it, for comparisons.
         verify_with: a clip or picture to verify on; pictures drawn and coded on the spot where None.
         plan_options: how TensorRT builds its plan; other backends have no use for them.
+        quantize_options: how int8 is made and judged; other precisions have no use for them.
         on_step: told in a few words what begins.
 
     Raises:
         UnknownNameError: no such model, precision, backend or device.
         DeviceError: a TensorRT engine is built on a GPU, and this machine has none.
-        WeightsError: the weights are absent, damaged, of another network, or too large for fp16.
+        WeightsError: the weights are absent, damaged, of another network, too large for fp16, or without recorded
+            ranges for int8.
         OutputError: the folder holds something else, or cannot be written.
-        InputError: `verify_with` cannot be decoded.
-        VerificationError: the engine does not compute what the model does.
+        InputError: a file of the user's cannot be decoded, or the backend does not have the precision.
+        VerificationError: the engine does not compute what the model does; or, in int8, keeps too little of its gain or
+            is no faster than fp16.
         MissingDependencyError: torch or another package is not installed.
     """
     started = time.perf_counter()
     step = on_step or (lambda text: None)
     card = models.card(model)
-    if precision not in PRECISIONS:
-        raise UnknownNameError("precision", precision, PRECISIONS)
     if backend not in BACKENDS:
         raise UnknownNameError("backend", backend, tuple(BACKENDS))
+    check_precision(precision, backend, device=device or DEFAULT_DEVICE[backend])
     check_replaceable(output)
+    options = quantize_options or QuantizeOptions()
     workshop = None
     if backend == "tensorrt":
         workshop = open_workshop(
@@ -137,68 +130,82 @@ def build_engine(
         residual=residual,
         rewrite=rewrite,
         plan_options=plan_options,
+        quantize_options=quantize_options,
+    )
+    assembly = Assembly(
+        model=loaded,
+        backend=backend,
+        device=device or DEFAULT_DEVICE[backend],
+        size=size,
+        plan_options=plan_options or PlanOptions(),
+        workshop=workshop,
+        rewrite=rewrite,
     )
     step("making the graph")
     with _names_missing("onnx", "making a graph"):
         graph = to_graph(loaded, size=size)
-        halo = _halo(graph, loaded)
+        assembly = dataclasses.replace(assembly, halo=_halo(graph, loaded))
         done: list[str] = []
         if rewrite:
             graph, done = rewritten(graph, backend=backend)
         for sentence in done:
             step(f"rewrote {sentence}")
-        if precision == "fp16":
-            graph = to_fp16(graph)
-    content = graph_bytes(graph)
-    built_for: dict[str, Any] = {}
+        quantization: dict[str, Any] = {}
+        if precision == "int8":
+            graph, quantization = _quantized(assembly, graph, options, threads=threads, step=step)
+        else:
+            graph = lowered(graph, precision)
 
     with staging_folder(output) as staging:
-        with _writing(output):
-            (staging / GRAPH).write_bytes(content)
-            if backend == "torch":
-                step("making the program for PyTorch")
-                save_program(
-                    loaded,
-                    staging / PROGRAM,
-                    precision=precision,
-                    device=device or DEFAULT_DEVICE[backend],
-                    size=size,
-                    rewrite=rewrite,
-                )
-            if workshop is not None:
-                step("building the TensorRT plan, which takes minutes")
-                options = plan_options or PlanOptions()
-                sizes = frame_range(channels=card.channels, multiple=card.size_multiple, size=size, options=options)
-                plan = build_plan(workshop, content, sizes, options=options, timings=cache_folder().parent / "timings")
-                (staging / PLAN).write_bytes(plan.content)
-                built_for = plan.built_for
-            files = {path.name: sha256_of_file(path) for path in sorted(staging.iterdir())}
-        costs = cost(model, *(size or _COST_SIZE))
-        manifest = EngineManifest(
-            model=model,
-            layout=card.layout,
-            backend=backend,
-            backend_version="",
-            device=device or DEFAULT_DEVICE[backend],
-            precision=precision,
-            sample_type=sample_type(BIT_DEPTH),
-            bit_depth=BIT_DEPTH,
-            size=size,
-            size_multiple=card.size_multiple,
-            halo=halo,
-            weights_sha256=loaded.weights_sha256,
-            graph_sha256=hashlib.sha256(content).hexdigest(),
-            files=files,
-            cost=costs.as_json() | {ACTIVATION_BYTES: activation_bytes_per_px(graph)},
-            built_for=built_for,
-        )
+        if backend in ("torch", "tensorrt"):
+            step("making the program for PyTorch" if backend == "torch" else "building the TensorRT plan, for minutes")
+        manifest = assembly.write(graph, staging, precision=precision, quantization=quantization)
         step(f"verifying on {backend}")
         source = verify_with.name if verify_with else "drawn"
         manifest, verification = _verified(staging, manifest, loaded, frames, threads=threads, source=source)
-        check_gate(verification, precision=precision, name=model)
+        if not options.force:
+            check_gate(verification, precision=precision, name=model)
         manifest = with_key(manifest, parts)
         write_manifest(manifest, staging)
     return BuildResult(engine=output, manifest=manifest, build_seconds=time.perf_counter() - started, steps=tuple(done))
+
+
+def _quantized(
+    assembly: Assembly,
+    graph: onnx.ModelProto,
+    options: QuantizeOptions,
+    *,
+    threads: int | None,
+    step: Callable[[str], None],
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Return the int8 graph, judged, and what the manifest says of it."""
+    model = assembly.model
+    if options.calibrate:
+        step("calibrating, which may take some minutes")
+    ranges = ranges_for(model, graph, options.calibrate)
+    step("judging int8 against fp32 and fp16")
+    quantizer = Quantizer(assembly=assembly, graph=graph, ranges=ranges, judge_with=options.judge_with, threads=threads)
+    layers = options.layers or tuple(quantizer.layers)
+    judgement = quantizer.judge("int8", layers)
+    sensitivities = []
+    if options.layers is None and judgement.kept < KEPT_AT_LEAST and not options.force:
+        step(f"all layers in int8 keep {judgement.kept:.1%}: looking for those that have to stay in float")
+        sensitivities = quantizer.sensitivities()
+        layers = quantizer.choose_layers(sensitivities)
+        judgement = quantizer.judge("int8", layers)
+    if not options.force:
+        check_judgement(judgement, precision="int8", name=model.card.name)
+    for objection in judgement.objections():
+        _log.warning("the int8 engine of %s is kept although %s", model.card.name, objection)
+    told = {
+        "calibrated_on": ranges.source,
+        "frames": ranges.frames,
+        "fidelity_db": ranges.fidelity_db,
+        "layers": list(layers),
+        "judgement": judgement.as_json(),
+        "sensitivities": [each.as_json() for each in sensitivities],
+    }
+    return lowered(graph, "int8", ranges=ranges, layers=layers), told
 
 
 def _verified(
@@ -248,16 +255,6 @@ def _halo(graph: onnx.ModelProto, model: Model) -> int:
     except ArtefactError as error:
         _log.warning("%s: the receptive field is taken from the model's card: %s", model.card.name, error)
         return model.card.halo
-
-
-@contextlib.contextmanager
-def _writing(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the engine to {output} ({error}); give another folder with --output"
-        ) from error
 
 
 @contextlib.contextmanager

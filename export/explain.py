@@ -15,8 +15,9 @@ import numpy as np
 
 from postfilter.errors import InputError
 from postfilter.export.graph import BIT_DEPTH, graph_bytes, to_graph
+from postfilter.export.precision import check_precision, lowered
 from postfilter.export.rewriting import PASSES, Pass, rewrite
-from postfilter.quantize import to_fp16
+from postfilter.quantize import recorded_ranges
 from postfilter.runtime import EngineManifest, load_engine, write_manifest
 from postfilter.runtime.manifest import GRAPH, sha256_of_file
 from postfilter.runtime.measure import sample_frames
@@ -24,7 +25,9 @@ from postfilter.runtime.measure import sample_frames
 if TYPE_CHECKING:
     import onnx
 
+    from postfilter.export.precision import Precision
     from postfilter.models import Model
+    from postfilter.quantize import Ranges
     from postfilter.runtime import Engine
 
 __all__ = ["ALL", "ExplainedPass", "explain_rewrites"]
@@ -39,8 +42,6 @@ _ROUNDS = 5
 _SECONDS = 2.0
 _SIZE = (720, 480)
 """(width, height) for an engine that takes any."""
-
-Lower = Callable[["onnx.ModelProto"], "onnx.ModelProto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +78,9 @@ def explain_rewrites(
     model: Model,
     *,
     backend: str = "openvino",
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     size: tuple[int, int] | None = None,
-    lower: Lower | None = None,
+    ranges: Ranges | None = None,
     device: str | None = None,
     threads: int | None = None,
     seconds: float | None = None,
@@ -92,9 +93,9 @@ def explain_rewrites(
     Args:
         model: network, weights and card.
         backend: `openvino` or `onnxruntime`.
-        precision: what the engines are said to be of.
+        precision: of the engines.
         size: (width, height); 720x480 where None.
-        lower: turns a rewritten graph into one of that precision; given for any but `fp32` and `fp16`.
+        ranges: for int8; those recorded with the weights where None.
         device: the backend's name of a device; its default where None.
         threads: CPU threads; every core where None.
         seconds: how long each graph is timed, 2 where None; five frames in any case.
@@ -106,7 +107,7 @@ def explain_rewrites(
     Raises:
         InputError: a backend that does not run the graph as it stands.
         UnknownNameError: no such device.
-        WeightsError: the weights are too large for fp16.
+        WeightsError: the weights are too large for fp16, or without recorded ranges for int8.
     """
     from postfilter.export.key import DEFAULT_DEVICE
 
@@ -117,7 +118,9 @@ def explain_rewrites(
         )
     step = on_step or (lambda text: None)
     size = size or _SIZE
-    lowered = lower or (to_fp16 if precision == "fp16" else lambda graph: graph)
+    check_precision(precision, backend, device=device or DEFAULT_DEVICE[backend])
+    if precision == "int8":
+        ranges = ranges or recorded_ranges(model.card, weights_sha256=model.weights_sha256)
     plain = to_graph(model, size=size)
     variants, plan = _variants(plain, backend=backend, precision=precision)
     with tempfile.TemporaryDirectory(prefix="postfilter-explain-") as folder, ExitStack() as opened:
@@ -125,7 +128,7 @@ def explain_rewrites(
         for index, graph in enumerate(variants):
             step(f"making variant {index + 1} of {len(variants)}")
             manifest = _manifest(model, backend, device or DEFAULT_DEVICE[backend], precision, size)
-            place = _write(Path(folder) / str(index), lowered(graph), manifest)
+            place = _write(Path(folder) / str(index), lowered(graph, precision, ranges=ranges), manifest)
             engines.append(opened.enter_context(load_engine(place, threads=threads)))
         step(f"timing {len(engines)} graphs at {size[0]}x{size[1]}")
         times, outputs = _measure(engines, size, seconds=_SECONDS if seconds is None else seconds)

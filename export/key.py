@@ -23,6 +23,7 @@ from postfilter.runtime.manifest import SCHEMA_VERSION, sha256_of_file
 
 if TYPE_CHECKING:
     from postfilter.export.plan_options import PlanOptions
+    from postfilter.export.quantize_options import QuantizeOptions
     from postfilter.runtime import EngineManifest
 
 __all__ = [
@@ -103,6 +104,9 @@ def request_parts(
     source = weights or models.card(model).weights_path
     if not source.is_file():
         models.load(model, weights=weights)  # which tells what is wrong with it
+    if precision == "int8":
+        recorded = models.card(model).ranges_path
+        options["ranges"] = sha256_of_file(recorded) if recorded.is_file() else None
     return {
         "model": model,
         "weights": sha256_of_file(source),
@@ -121,7 +125,12 @@ def request_parts(
 
 
 def build_options(
-    backend: str, *, rewrite: bool = True, plan_options: PlanOptions | None = None, **others: Any
+    backend: str,
+    *,
+    rewrite: bool = True,
+    plan_options: PlanOptions | None = None,
+    quantize_options: QuantizeOptions | None = None,
+    **others: Any,
 ) -> dict[str, Any]:
     """Return the options of a build that change its result, as the parts hold them.
 
@@ -129,6 +138,7 @@ def build_options(
         backend: a key of `runtime.BACKENDS`.
         rewrite: whether the exact rewrites are applied.
         plan_options: how TensorRT builds its plan, its defaults where None; of no account for other backends.
+        quantize_options: how int8 is made and judged; None for other precisions.
         others: whatever else changes the result; values that JSON can hold. None is the same as absent.
     """
     options = {"rewrite": rewrite, **others}
@@ -136,6 +146,8 @@ def build_options(
         from postfilter.export.plan_options import PlanOptions
 
         options |= (plan_options or PlanOptions()).as_json()
+    if quantize_options is not None:
+        options |= {"quantize": quantize_options.as_json()}
     return options
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from postfilter.models import Layout
 
-__all__ = ["FRAMES_READ", "drawn_frames", "planes_of_frame", "read_frames"]
+__all__ = ["FRAMES_READ", "drawn_frames", "drawn_scene", "planes_of_frame", "read_frames"]
 
 Samples: TypeAlias = NDArray[np.uint8]
 
@@ -51,7 +51,7 @@ def drawn_frames(layout: Layout, *, size: tuple[int, int] | None = None) -> list
 
     stills = [(*size, quality) for _, _, quality in _JPEG_SIZES] if size else list(_JPEG_SIZES)
     frames = [
-        _as_planes(jpeg_round_trip(_scene(*_drawable(width, height), seed=k), quality=quality), layout)[
+        _as_planes(jpeg_round_trip(drawn_scene(*_drawable(width, height), seed=k), quality=quality), layout)[
             ..., :height, :width
         ]
         for k, (width, height, quality) in enumerate(stills)
@@ -123,8 +123,14 @@ def _drawable(width: int, height: int) -> tuple[int, int]:
     return max(width + width % 2, _SMALLEST), max(height + height % 2, _SMALLEST)
 
 
-def _scene(width: int, height: int, *, seed: int) -> Samples:
-    """Draw R'G'B' [H, W, 3]: natural textures (power falls with frequency), shapes, lines, text, black and white."""
+def drawn_scene(width: int, height: int, *, seed: int) -> Samples:
+    """Draw R'G'B' [H, W, 3]: natural textures (power falls with frequency), shapes, lines, text, black and white.
+
+    Args:
+        width: in samples, as `height`.
+        height: see `width`.
+        seed: another number, another scene.
+    """
     import cv2
 
     rng = np.random.default_rng(seed)
@@ -167,7 +173,7 @@ def _h264(width: int, height: int, *, seed: int) -> Sequence[av.VideoFrame]:
 
     from postfilter.quality import RoundTrip
 
-    scene = _scene(width + 4 * _VIDEO_FRAMES, height, seed=seed)
+    scene = drawn_scene(width + 4 * _VIDEO_FRAMES, height, seed=seed)
     source = (
         av.VideoFrame.from_ndarray(np.ascontiguousarray(scene[:, 3 * k : 3 * k + width]), format="rgb24").reformat(
             format="yuv420p"

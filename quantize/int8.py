@@ -14,7 +14,7 @@ import numpy as np
 
 from postfilter.errors import WeightsError
 from postfilter.quantize.edges import HEAD, NORMALISED
-from postfilter.quantize.weight_steps import to_steps, weight_steps
+from postfilter.quantize.weight_rounding import rounded_weight
 
 if TYPE_CHECKING:
     import onnx
@@ -96,7 +96,7 @@ def to_int8(graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] |
             if source not in rounded:
                 nodes += _round_value(body, source, step)
                 rounded.add(source)
-            nodes.append(_round_weight(body, node, centre))
+            nodes.append(_round_weight(body, node, centre, reads_picture=node.input[0] == NORMALISED))
             node.input[0] = f"{source}.rounded"
         nodes.append(node)
     del body.node[:], body.value_info[:]
@@ -157,7 +157,7 @@ def _round_value(body: onnx.GraphProto, value: str, step: float) -> list[onnx.No
     ]
 
 
-def _round_weight(body: onnx.GraphProto, node: onnx.NodeProto, centre: float) -> onnx.NodeProto:
+def _round_weight(body: onnx.GraphProto, node: onnx.NodeProto, centre: float, *, reads_picture: bool) -> onnx.NodeProto:
     """Make a convolution read an int8 weight; return the node that restores it to float.
 
     Where it reads a centred value, its bias gains the centre times the sum of its weights.
@@ -168,8 +168,7 @@ def _round_weight(body: onnx.GraphProto, node: onnx.NodeProto, centre: float) ->
     # Of a layer's own: two layers may share a weight, but hardly ever do.
     name = f"{node.name}.weight"
     weight = numpy_helper.to_array(constants[node.input[1]]).astype(np.float32)
-    step = weight_steps(weight)
-    rounded = to_steps(weight, step)
+    rounded, step = rounded_weight(weight, reads_picture=reads_picture)
     node.input[1] = f"{name}.rounded"
     if centre:
         sums = rounded.astype(np.float64).sum(axis=tuple(range(1, weight.ndim))) * step

@@ -8,7 +8,7 @@ import numpy as np
 
 from postfilter.quantize.edges import NORMALISED, split_nodes
 from postfilter.quantize.int8 import CENTRE, INPUT_STEP, convolutions
-from postfilter.quantize.weight_steps import rounded_weight
+from postfilter.quantize.weight_rounding import rounded_weight
 from postfilter.runtime.ort import import_onnxruntime
 
 if TYPE_CHECKING:
@@ -62,10 +62,11 @@ class Trial:
         trial = onnx.ModelProto()
         trial.CopyFrom(graph)
         body, layers = trial.graph, set(convolutions(graph))
-        weights = {node.input[1] for node in body.node if node.name in layers}
+        weights = {node.input[1]: node.input[0] == NORMALISED for node in body.node if node.name in layers}
         for each in body.initializer:
             if each.name in weights:
-                each.CopyFrom(numpy_helper.from_array(rounded_weight(numpy_helper.to_array(each)), each.name))
+                whole, steps = rounded_weight(numpy_helper.to_array(each), reads_picture=weights[each.name])
+                each.CopyFrom(numpy_helper.from_array(whole * steps[:, None, None, None], each.name))
         nodes = []
         for value in _values_read(graph):
             for kind in ("step", "centre"):

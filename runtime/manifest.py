@@ -75,6 +75,8 @@ class EngineManifest:
     built_for: dict[str, Any] = field(default_factory=dict)
     """What a compiled file is bound to and the options it was built with (TensorRT: `runtime.trt_target.Target`,
     compatibility, profile); empty where the graph itself is run."""
+    quantization: dict[str, Any] = field(default_factory=dict)
+    """Of an int8 engine: what it was calibrated on, the layers quantized, and how it was judged; else empty."""
     verification: dict[str, Any] = field(default_factory=dict)
     """psnr_db against the PyTorch reference, max_abs_diff in code values, frames used."""
 

@@ -1,0 +1,102 @@
+"""Frames to judge an engine on: what a codec made of them, and what they were before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from postfilter.errors import InputError
+from postfilter.export.pictures import drawn_scene, read_frames
+from postfilter.quality import RoundTrip, jpeg_round_trip, luma_of
+from postfilter.quality.codec import Codec, planes_of
+
+if TYPE_CHECKING:
+    from postfilter.models import Layout
+
+__all__ = ["Pair", "coded_pairs", "drawn_pairs"]
+
+Samples: TypeAlias = NDArray[np.uint8]
+
+_SIZE = (416, 240)
+_SCENES = (11, 12, 13)
+"""Seeds of the scenes; none of these is verified or calibrated on."""
+_JPEG_QUALITIES = (10, 20)
+_QPS = (37, 42)
+_FRAMES, _KEPT, _PAN = 5, 2, 3
+"""Frames coded of each moving scene; how many of them count, the last ones, predicted from others; samples moved."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A frame as decoded, and as it was before it was coded; both uint8 [1, C, H, W]."""
+
+    decoded: Samples
+    source: Samples
+
+
+def drawn_pairs(layout: Layout) -> list[Pair]:
+    """Return drawn scenes: for RGB coded as JPEG at quality 10 and 20, for luma by x264 and x265 at QP 37 and 42.
+
+    Nothing is read from disk or network, and the same frames come every time. Filters gain on them about what they gain
+    on camera footage at these settings.
+    """
+    if layout == "rgb":
+        scenes = [drawn_scene(*_SIZE, seed=seed) for seed in _SCENES]
+        return [_jpeg_pair(scene, quality) for scene in scenes for quality in _JPEG_QUALITIES]
+    pairs = []
+    for seed in _SCENES:
+        clip = _pan(seed)
+        for codec in get_args(Codec):
+            pairs += [pair for qp in _QPS for pair in _coded(clip, codec, qp)[-_KEPT:]]
+    return pairs
+
+
+def coded_pairs(paths: Sequence[Path], layout: Layout) -> list[Pair]:
+    """Return the first frames of the user's own sources, coded as `drawn_pairs` codes its own.
+
+    Args:
+        paths: clips or pictures of good quality, in any format that FFmpeg decodes.
+        layout: of the model.
+
+    Raises:
+        InputError: a file is absent or cannot be decoded.
+    """
+    pairs = []
+    for path in paths:
+        frames = read_frames(path, layout)
+        if layout == "rgb":
+            pictures = [np.ascontiguousarray(frame[0].transpose(1, 2, 0)) for frame in frames[:_KEPT]]
+            pairs += [_jpeg_pair(picture, quality) for picture in pictures for quality in _JPEG_QUALITIES]
+        else:
+            height, width = (side // 2 * 2 for side in frames[0].shape[2:])
+            clip = [np.ascontiguousarray(frame[0, 0, :height, :width]) for frame in frames]
+            pairs += [pair for qp in _QPS for pair in _coded(clip, "hevc", qp)]
+    if not pairs:
+        raise InputError("there are no frames to judge with; give clips or pictures of good quality")
+    return pairs
+
+
+def _jpeg_pair(picture: Samples, quality: int) -> Pair:
+    decoded, source = (each.transpose(2, 0, 1)[None] for each in (jpeg_round_trip(picture, quality=quality), picture))
+    return Pair(np.ascontiguousarray(decoded), np.ascontiguousarray(source))
+
+
+def _coded(clip: list[Samples], codec: Codec, qp: int) -> list[Pair]:
+    """A clip of luma planes [H, W] through a codec."""
+    decoded = [planes_of(frame)[0] for frame in RoundTrip(codec=codec, qp=qp)(clip)]
+    return [
+        Pair(np.ascontiguousarray(after)[None, None], before[None, None])
+        for after, before in zip(decoded, clip, strict=True)
+    ]
+
+
+def _pan(seed: int) -> list[Samples]:
+    """A few luma frames of a camera that moves over a scene."""
+    width, height = _SIZE
+    scene = luma_of(drawn_scene(width + _PAN * _FRAMES, height, seed=seed))
+    return [np.ascontiguousarray(scene[:, _PAN * k : _PAN * k + width]) for k in range(_FRAMES)]

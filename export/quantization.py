@@ -1,0 +1,178 @@
+"""Int8 for one model: ranges, the judgement, and which layers stay in float where all in int8 would lose too much."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from postfilter.export.judged_frames import coded_pairs, drawn_pairs
+from postfilter.export.judgement import KEPT_AT_LEAST, Judgement, mean_gain_db, side_by_side_ms
+from postfilter.export.precision import HIGHER, lowered
+from postfilter.export.verify import reference_output
+from postfilter.quantize import calibrate, calibration_crops, convolutions, recorded_ranges
+from postfilter.runtime import load_engine
+
+if TYPE_CHECKING:
+    import onnx
+
+    from postfilter.export.assembly import Assembly
+    from postfilter.export.judged_frames import Pair
+    from postfilter.export.precision import Precision
+    from postfilter.models import Model
+    from postfilter.quantize import Ranges
+    from postfilter.runtime import Engine
+
+__all__ = ["Quantizer", "Sensitivity", "ranges_for"]
+
+_TIMED = (720, 480)
+"""(width, height) at which engines for any size are timed."""
+_LEAST_SAVED_MS = 0.01
+"""So that a layer that saves nothing is the dearest of all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """What one layer costs and gives when it alone is quantized."""
+
+    layer: str
+    delta_psnr: float
+    """What the engine gains with this layer alone in int8, in dB."""
+    kept: float
+    """Of what fp32 gains."""
+    saved_ms: float
+    """Less time a frame than with no layer in int8; may be negative."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as what `json` writes."""
+        return dataclasses.asdict(self)
+
+
+def ranges_for(
+    model: Model,
+    graph: onnx.ModelProto,
+    calibrate_with: Sequence[Path],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Ranges:
+    """Return the ranges of a model: found on decoded clips or pictures, or recorded with its weights.
+
+    Args:
+        model: network, weights and card.
+        graph: its fp32 graph, for any size.
+        calibrate_with: files and folders; none for the recorded ranges.
+        on_progress: called as `on_progress(trials done, trials in all)` while calibrating.
+
+    Raises:
+        WeightsError: no files were given, and nothing is recorded of these weights.
+        InputError: nothing of the files can be decoded.
+    """
+    if not calibrate_with:
+        return recorded_ranges(model.card, weights_sha256=model.weights_sha256)
+    from postfilter.export.calibration_frames import read_calibration_frames
+
+    frames = read_calibration_frames(calibrate_with, model.card.layout)
+    return calibrate(
+        graph,
+        calibration_crops(frames, multiple=model.card.size_multiple),
+        model=model.card.name,
+        weights_sha256=model.weights_sha256,
+        source=", ".join(path.name for path in calibrate_with),
+        frames=len(frames),
+        on_progress=on_progress,
+    )
+
+
+@dataclass(kw_only=True)
+class Quantizer:
+    """Judges int8 engines of one model on one backend, with the frames decoded and the references made once."""
+
+    assembly: Assembly
+    graph: onnx.ModelProto
+    """fp32, rewritten."""
+    ranges: Ranges
+    judge_with: tuple[Path, ...] = ()
+    threads: int | None = None
+    _pairs: list[Pair] = field(default_factory=list)
+    _fp32_db: float = 0.0
+
+    def __post_init__(self) -> None:
+        layout = self.assembly.model.card.layout
+        self._pairs = coded_pairs(self.judge_with, layout) if self.judge_with else drawn_pairs(layout)
+        self._fp32_db = mean_gain_db(lambda frame: reference_output(self.assembly.model, frame), self._pairs)
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that could be quantized."""
+        return convolutions(self.graph)
+
+    def judge(self, precision: Precision, layers: Collection[str] | None = None) -> Judgement:
+        """Make an engine and one of the next higher precision, and compare them.
+
+        Args:
+            precision: below fp32.
+            layers: to quantize; all where None.
+        """
+        higher = HIGHER[precision]
+        with ExitStack() as stack:
+            engine = stack.enter_context(self._engine(precision, layers))
+            other = stack.enter_context(self._engine(higher, None))
+            width, height = self.assembly.size or _TIMED
+            times = side_by_side_ms({"engine": engine, "other": other}, width=width, height=height)
+            return Judgement(
+                delta_psnr_fp32=self._fp32_db,
+                delta_psnr=mean_gain_db(engine, self._pairs),
+                frames=len(self._pairs),
+                source=", ".join(path.name for path in self.judge_with) or "drawn",
+                ms=times["engine"],
+                higher=higher,
+                higher_ms=times["other"],
+                width=width,
+                height=height,
+            )
+
+    def sensitivities(self, *, on_progress: Callable[[int, int], None] | None = None) -> list[Sensitivity]:
+        """Quantize each layer alone; return what that costs and gives, in the graph's order."""
+        found, layers = [], self.layers
+        width, height = self.assembly.size or _TIMED
+        with self._engine("int8", ()) as none:
+            for index, layer in enumerate(layers):
+                with self._engine("int8", (layer,)) as engine:
+                    times = side_by_side_ms({"none": none, "one": engine}, width=width, height=height)
+                    gain = mean_gain_db(engine, self._pairs)
+                kept = gain / self._fp32_db if self._fp32_db else 0.0
+                saved = times["none"] - times["one"]
+                found.append(Sensitivity(layer=layer, delta_psnr=gain, kept=kept, saved_ms=saved))
+                if on_progress:
+                    on_progress(index + 1, len(layers))
+        return found
+
+    def choose_layers(self, sensitivities: Sequence[Sensitivity]) -> tuple[str, ...]:
+        """Return the layers to quantize so that enough of the gain is kept.
+
+        Layers go back to float one after another, first the one that costs most ΔPSNR for each millisecond it saves,
+        until `KEPT_AT_LEAST` is reached.
+        """
+        left = list(self.layers)
+        dearest = sorted(
+            sensitivities, key=lambda each: (1 - each.kept) / max(each.saved_ms, _LEAST_SAVED_MS), reverse=True
+        )
+        for each in dearest:
+            with self._engine("int8", left) as engine:
+                if mean_gain_db(engine, self._pairs) >= KEPT_AT_LEAST * self._fp32_db:
+                    break
+            left.remove(each.layer)
+        return tuple(left)
+
+    @contextmanager
+    def _engine(self, precision: Precision, layers: Collection[str] | None) -> Iterator[Engine]:
+        """An engine in a folder that lasts as long as it is used."""
+        graph = lowered(self.graph, precision, ranges=self.ranges, layers=layers)
+        with tempfile.TemporaryDirectory(prefix="postfilter-") as folder:
+            self.assembly.write(graph, Path(folder), precision=precision)
+            with load_engine(folder, threads=self.threads) as engine:
+                yield engine
