@@ -124,16 +124,24 @@ def share_of_peak(engines: Mapping[str, Path], arguments: argparse.Namespace) ->
         ran.add(precision)
         return rate
 
+    fastest: list[float] = []
+
+    def reached() -> float:
+        told = measure_speed(loaded["int8"], width=P480[0], height=P480[1], seconds=arguments.seconds)
+        fastest.append(told.fastest_ms)
+        return flop * told.fps / 1e12
+
     with opened({"int8": engines["int8"]}) as loaded:
-        engine = fps_work(loaded["int8"], P480, arguments.seconds)
-        told = in_turn({"peak": peak, "engine": lambda: flop * engine() / 1e12}, arguments.rounds)
-    shares = [reached / most for reached, most in zip(told["engine"], told["peak"], strict=True)]
+        told = in_turn({"peak": peak, "engine": reached}, arguments.rounds)
+    shares = [rate / most for rate, most in zip(told["engine"], told["peak"], strict=True)]
     return {
         "precision_run": sorted(ran),
         "peak_tflops": max(told["peak"]),
         "engine_tflops": statistics.median(told["engine"]),
         "share": statistics.median(shares),
         "shares": shares,
+        # Both at their best, whatever else ran: a peak is the fastest run of some milliseconds, a rate a mean.
+        "fastest_frame_share": flop / min(fastest) / 1e9 / max(told["peak"]),
     }
 
 
@@ -159,19 +167,15 @@ def speed(engines: Mapping[str, Path], size: tuple[int, int], arguments: argpars
 
 
 def overhead(engines: Mapping[str, Path], arguments: argparse.Namespace) -> Row:
-    """Of each kind, the medians of both calls and of their ratio within a round."""
+    """Of each kind, the fastest call of either: what other programs take hides a difference of microseconds."""
     found = {}
     for kind in engines.keys() - {PLAIN}:
         with load_engine(engines[kind]) as engine:
             picture = sample_frames(engine, width=P480[0], height=P480[1], count=1)[0]
             works = {"engine": lambda: engine(picture), "backend": bare_call(engines[kind], picture)}  # noqa: B023
             told = in_turn({name: timed(work) for name, work in works.items()}, 20 * arguments.rounds)
-        more = [ours / bare - 1 for ours, bare in zip(told["engine"], told["backend"], strict=True)]
-        found[kind] = {
-            "call_ms": statistics.median(told["engine"]),
-            "backend_ms": statistics.median(told["backend"]),
-            "share": statistics.median(more),
-        }
+        ours, bare = min(told["engine"]), min(told["backend"])
+        found[kind] = {"call_ms": ours, "backend_ms": bare, "share": ours / bare - 1}
     return found
 
 
@@ -264,7 +268,8 @@ def rendered(result: Row) -> str:
     told = result["rewritten"]
     lines.append("fastarcnn 480p: " + ", ".join(f"{kind} {fps:.1f} fps" for kind, fps in told["fps"].items()))
     if peak := result["peak"]:
-        figures = f"{peak['engine_tflops']:.2f} of {peak['peak_tflops']:.2f} TFLOPS"
+        figures = f"{peak['engine_tflops']:.2f} of {peak['peak_tflops']:.2f} TFLOPS, "
+        figures += f"{peak['fastest_frame_share']:.0%} in the fastest frame"
         lines.append(f"int8 peak, run in {' and '.join(peak['precision_run'])}: {figures}")
         lines.append(
             f"at that peak fastarcnn would be {result['possible_ratio']:.1f} times as fast as the plain export"
