@@ -1,0 +1,97 @@
+"""The int8 ranges shipped beside the weights: found on pictures and clips that are coded as for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from postfilter import models
+from postfilter.errors import InputError
+from postfilter.export.graph import to_graph
+from postfilter.export.rewriting import rewrite
+from postfilter.models import Layout
+from postfilter.quality import clip_files, image_files, jpeg_round_trip
+from postfilter.quality.codec import Codec, encode_decode
+from postfilter.quantize import Ranges, calibrate, calibration_crops
+from postfilter.training.clips import segments_of
+from postfilter.training.data import read_images
+from postfilter.training.degradation import to_layout
+from postfilter.training.pool import Samples
+
+__all__ = ["coded_frames", "find_ranges"]
+
+JPEG_QUALITIES = (10, 20, 30, 40)
+CODINGS: tuple[tuple[Codec, int], ...] = (
+    ("h264", 32),
+    ("hevc", 37),
+    ("h264", 42),
+    ("hevc", 32),
+    ("h264", 37),
+    ("hevc", 42),
+)
+"""Codec and QP; each clip is coded in each way."""
+FRAMES = (7, 14)
+"""Of each coded stretch: two inter-coded frames."""
+SCALE = 0.5
+"""Size at which clips are used, as for training."""
+
+
+def find_ranges(
+    model: str, frames: Sequence[Samples], *, source: str, on_progress: Callable[[int, int], None] | None = None
+) -> Ranges:
+    """Return the int8 ranges of a model's shipped weights.
+
+    Args:
+        model: name of a shipped model.
+        frames: what `coded_frames` returns.
+        source: what they are, in words, for the record.
+        on_progress: called as `on_progress(trials done, trials in all)`.
+    """
+    loaded = models.load(model)
+    graph, _ = rewrite(to_graph(loaded))
+    return calibrate(
+        graph,
+        calibration_crops(frames, multiple=loaded.card.size_multiple),
+        model=model,
+        weights_sha256=loaded.weights_sha256,
+        source=source,
+        frames=len(frames),
+        on_progress=on_progress,
+    )
+
+
+def coded_frames(layout: Layout, material: Path | Sequence[Path]) -> list[Samples]:
+    """Return decoded frames of pictures (for `rgb`) or clips (for `luma`) of good quality.
+
+    Args:
+        layout: `rgb` codes pictures as JPEG, at quality 10, 20, 30 and 40 in turn; `luma` codes stretches of clips at
+            half size with x264 and x265, at QP 32, 37 and 42 each.
+        material: a folder of pictures; a folder of clips, or clips.
+
+    Returns:
+        Arrays uint8 [1, C, H, W].
+
+    Raises:
+        InputError: nothing to read, or something that cannot be read.
+    """
+    if layout == "luma":
+        return list(_from_clips(clip_files(material)))
+    if not isinstance(material, Path):
+        raise InputError(f"got {len(material)} paths for an RGB model; give one folder of pictures")
+    pictures = read_images(image_files(material), minimum=1)
+    return [
+        to_layout(jpeg_round_trip(picture, quality=JPEG_QUALITIES[number % len(JPEG_QUALITIES)]), "rgb")[None]
+        for number, picture in enumerate(pictures)
+    ]
+
+
+def _from_clips(clips: Sequence[Path]) -> Iterator[Samples]:
+    for clip in clips:
+        stretches = list(islice(segments_of(clip, scale=SCALE), len(CODINGS)))
+        if not stretches:
+            raise InputError(f"{clip} is too short to be coded; leave it out, or give a longer clip")
+        for number, (codec, qp) in enumerate(CODINGS):
+            coded = encode_decode(stretches[number % len(stretches)], codec=codec, qp=qp).frames
+            for index in FRAMES:
+                yield coded[index][None, None]
