@@ -265,6 +265,14 @@ def test_a_gpu_that_nvml_does_not_know_is_absent(monkeypatch: pytest.MonkeyPatch
         nvml_sensor("cuda:0")
 
 
+def test_the_double_has_the_names_of_the_real_package() -> None:
+    pynvml = pytest.importorskip("pynvml")
+    names = [name for name in vars(NvmlDouble) if name.lower().startswith("nvml")]
+    assert len(names) == 5
+    assert all(callable(getattr(pynvml, name)) for name in names)
+    assert issubclass(pynvml.NVMLError, Exception)
+
+
 def test_nvml_without_a_driver_is_absent() -> None:
     pytest.importorskip("pynvml")
     if cuda_probe.probe_cuda().devices:
