@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postfilter import models
-from postfilter.errors import ArtefactError, MissingDependencyError, UnknownNameError
-from postfilter.export.assembly import Assembly
+from postfilter.errors import UnknownNameError
 from postfilter.export.folder import check_replaceable, staging_folder
-from postfilter.export.graph import to_graph
-from postfilter.export.judgement import KEPT_AT_LEAST, check_judgement
 from postfilter.export.key import DEFAULT_DEVICE, request_parts, with_key
 from postfilter.export.pictures import drawn_frames, read_frames
 from postfilter.export.plan import open_workshop
-from postfilter.export.plan_options import PlanOptions
 from postfilter.export.precision import PRECISIONS, Precision, check_precision, lowered
-from postfilter.export.quantization import Quantizer, ranges_for
+from postfilter.export.preparation import prepare
+from postfilter.export.quantization import quantized
 from postfilter.export.quantize_options import QuantizeOptions
-from postfilter.export.receptive_field import receptive_field
-from postfilter.export.rewriting import rewrite as rewritten
 from postfilter.export.verify import GATES_DB, Verification, check_gate, verify_engine
 from postfilter.runtime import BACKENDS, EngineManifest, Execution, load_engine, write_manifest
 
 if TYPE_CHECKING:
-    import onnx
-
+    from postfilter.export.plan_options import PlanOptions
     from postfilter.models import Model
 
 __all__ = ["DEFAULT_DEVICE", "PRECISIONS", "BuildResult", "Precision", "build_engine"]
@@ -118,8 +111,6 @@ def build_engine(
         )
     frames = read_frames(verify_with, card.layout, size=size) if verify_with else drawn_frames(card.layout, size=size)
 
-    step(f"reading the weights of {model}")
-    loaded = models.load(model, weights=weights, residual=residual)
     parts = request_parts(
         model,
         precision=precision,
@@ -132,34 +123,29 @@ def build_engine(
         plan_options=plan_options,
         quantize_options=quantize_options,
     )
-    assembly = Assembly(
-        model=loaded,
+    prepared = prepare(
+        model,
         backend=backend,
-        device=device or DEFAULT_DEVICE[backend],
         size=size,
-        plan_options=plan_options or PlanOptions(),
-        workshop=workshop,
+        weights=weights,
+        residual=residual,
+        device=device,
         rewrite=rewrite,
+        plan_options=plan_options,
+        workshop=workshop,
+        on_step=on_step,
     )
-    step("making the graph")
-    with _names_missing("onnx", "making a graph"):
-        graph = to_graph(loaded, size=size)
-        assembly = dataclasses.replace(assembly, halo=_halo(graph, loaded))
-        done: list[str] = []
-        if rewrite:
-            graph, done = rewritten(graph, backend=backend)
-        for sentence in done:
-            step(f"rewrote {sentence}")
-        quantization: dict[str, Any] = {}
-        if precision == "int8":
-            graph, quantization = _quantized(assembly, graph, options, threads=threads, step=step)
-        else:
-            graph = lowered(graph, precision)
+    quantization: dict[str, Any] = {}
+    if precision == "int8":
+        graph, quantization = quantized(prepared, options, threads=threads, on_step=on_step)
+    else:
+        graph = lowered(prepared.graph, precision)
+    loaded = prepared.assembly.model
 
     with staging_folder(output) as staging:
         if backend in ("torch", "tensorrt"):
             step("making the program for PyTorch" if backend == "torch" else "building the TensorRT plan, for minutes")
-        manifest = assembly.write(graph, staging, precision=precision, quantization=quantization)
+        manifest = prepared.assembly.write(graph, staging, precision=precision, quantization=quantization)
         step(f"verifying on {backend}")
         source = verify_with.name if verify_with else "drawn"
         manifest, verification = _verified(staging, manifest, loaded, frames, threads=threads, source=source)
@@ -167,45 +153,9 @@ def build_engine(
             check_gate(verification, precision=precision, name=model)
         manifest = with_key(manifest, parts)
         write_manifest(manifest, staging)
-    return BuildResult(engine=output, manifest=manifest, build_seconds=time.perf_counter() - started, steps=tuple(done))
-
-
-def _quantized(
-    assembly: Assembly,
-    graph: onnx.ModelProto,
-    options: QuantizeOptions,
-    *,
-    threads: int | None,
-    step: Callable[[str], None],
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """Return the int8 graph, judged, and what the manifest says of it."""
-    model = assembly.model
-    if options.calibrate:
-        step("calibrating, which may take some minutes")
-    ranges = ranges_for(model, graph, options.calibrate)
-    step("judging int8 against fp32 and fp16")
-    quantizer = Quantizer(assembly=assembly, graph=graph, ranges=ranges, judge_with=options.judge_with, threads=threads)
-    layers = options.layers or tuple(quantizer.layers)
-    judgement = quantizer.judge("int8", layers)
-    sensitivities = []
-    if options.layers is None and judgement.kept < KEPT_AT_LEAST and not options.force:
-        step(f"all layers in int8 keep {judgement.kept:.1%}: looking for those that have to stay in float")
-        sensitivities = quantizer.sensitivities()
-        layers = quantizer.choose_layers(sensitivities)
-        judgement = quantizer.judge("int8", layers)
-    if not options.force:
-        check_judgement(judgement, precision="int8", name=model.card.name)
-    for objection in judgement.objections():
-        _log.warning("the int8 engine of %s is kept although %s", model.card.name, objection)
-    told = {
-        "calibrated_on": ranges.source,
-        "frames": ranges.frames,
-        "fidelity_db": ranges.fidelity_db,
-        "layers": list(layers),
-        "judgement": judgement.as_json(),
-        "sensitivities": [each.as_json() for each in sensitivities],
-    }
-    return lowered(graph, "int8", ranges=ranges, layers=layers), told
+    return BuildResult(
+        engine=output, manifest=manifest, build_seconds=time.perf_counter() - started, steps=prepared.steps
+    )
 
 
 def _verified(
@@ -214,7 +164,7 @@ def _verified(
     """Verify the engine in `folder`; return its manifest with what ran and what came out, complete."""
     verification, execution = _run(folder, manifest, model, frames, threads=threads, source=source)
     gate = GATES_DB[manifest.precision]
-    if verification.psnr_db < gate and manifest.precision != "fp32" and execution.precision_run not in ("fp32", "fp16"):
+    if verification.psnr_db < gate and manifest.precision == "fp16" and execution.precision_run == "bf16":
         _log.warning(
             "%s computed in %s reaches %.1f dB against the model, and %.0f dB are required: the engine will compute in "
             "fp32 from its fp16 weights",
@@ -246,22 +196,3 @@ def _run(
         verification = verify_engine(engine, model, frames, source=source)
         height, width = frames[0].shape[2:]
         return verification, engine.execution(width=width, height=height)
-
-
-def _halo(graph: onnx.ModelProto, model: Model) -> int:
-    """How far the graph reaches, before rewrites; what the card says where an operator is not known."""
-    try:
-        return receptive_field(graph).halo
-    except ArtefactError as error:
-        _log.warning("%s: the receptive field is taken from the model's card: %s", model.card.name, error)
-        return model.card.halo
-
-
-@contextlib.contextmanager
-def _names_missing(package: str, purpose: str) -> Iterator[None]:
-    try:
-        yield
-    except MissingDependencyError:
-        raise
-    except ImportError as error:
-        raise MissingDependencyError(package, purpose, "export", error) from error

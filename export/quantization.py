@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from postfilter.errors import InputError
 from postfilter.export.judged_frames import coded_pairs, drawn_pairs
-from postfilter.export.judgement import KEPT_AT_LEAST, Judgement, mean_gain_db, side_by_side_ms
+from postfilter.export.judgement import KEPT_AT_LEAST, Judgement, check_judgement, mean_gain_db, side_by_side_ms
 from postfilter.export.precision import HIGHER, lowered
 from postfilter.export.verify import reference_output
 from postfilter.quantize import calibrate, calibration_crops, convolutions, recorded_ranges
@@ -20,14 +22,16 @@ from postfilter.runtime import load_engine
 if TYPE_CHECKING:
     import onnx
 
-    from postfilter.export.assembly import Assembly
-    from postfilter.export.judged_frames import Pair
     from postfilter.export.precision import Precision
+    from postfilter.export.preparation import Prepared
+    from postfilter.export.quantize_options import QuantizeOptions
     from postfilter.models import Model
     from postfilter.quantize import Ranges
     from postfilter.runtime import Engine
 
-__all__ = ["Quantizer", "Sensitivity", "ranges_for"]
+__all__ = ["Quantizer", "Sensitivity", "quantized", "ranges_for"]
+
+_log = logging.getLogger(__name__)
 
 _TIMED = (720, 480)
 """(width, height) at which engines for any size are timed."""
@@ -50,6 +54,56 @@ class Sensitivity:
     def as_json(self) -> dict[str, Any]:
         """Return it as what `json` writes."""
         return dataclasses.asdict(self)
+
+
+def quantized(
+    prepared: Prepared,
+    options: QuantizeOptions,
+    *,
+    threads: int | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Return a model's int8 graph, which was judged, and what its manifest says of it.
+
+    Where all layers in int8 keep too little of fp32's gain, some stay in float; see `Quantizer.choose_layers`.
+
+    Args:
+        prepared: the model.
+        options: how it is made and judged.
+        threads: CPU threads for judging; every core where None.
+        on_step: told in a few words what begins.
+
+    Raises:
+        VerificationError: the engine keeps too little, or is no faster than the next higher precision.
+        WeightsError: nothing is recorded of these weights, and nothing was given to calibrate on.
+        InputError: nothing of the user's files can be decoded, or a layer that there is not.
+    """
+    step = on_step or (lambda text: None)
+    quantizer = Quantizer(prepared=prepared, options=options, threads=threads, on_step=on_step)
+    step("judging int8 against fp32 and fp16")
+    layers = options.layers or tuple(quantizer.layers)
+    judgement = quantizer.judge("int8", layers)
+    sensitivities: list[Sensitivity] = []
+    if options.layers is None and judgement.kept < KEPT_AT_LEAST and not options.force:
+        step(f"all layers in int8 keep {judgement.kept:.1%}: looking for those that have to stay in float")
+        sensitivities = quantizer.sensitivities()
+        layers = quantizer.choose_layers(sensitivities)
+        judgement = quantizer.judge("int8", layers)
+    name = prepared.assembly.model.card.name
+    if not options.force:
+        check_judgement(judgement, precision="int8", name=name)
+    for objection in judgement.objections():
+        _log.warning("the int8 engine of %s is kept although %s", name, objection)
+    ranges = quantizer.ranges
+    told = {
+        "calibrated_on": ranges.source,
+        "frames": ranges.frames,
+        "fidelity_db": ranges.fidelity_db,
+        "layers": list(layers),
+        "judgement": judgement.as_json(),
+        "sensitivities": [each.as_json() for each in sensitivities],
+    }
+    return lowered(prepared.graph, "int8", ranges=ranges, layers=layers), told
 
 
 def ranges_for(
@@ -87,28 +141,45 @@ def ranges_for(
     )
 
 
-@dataclass(kw_only=True)
 class Quantizer:
-    """Judges int8 engines of one model on one backend, with the frames decoded and the references made once."""
+    """Judges engines of one model on one backend; ranges, frames and the fp32 model's gain are found once.
 
-    assembly: Assembly
-    graph: onnx.ModelProto
-    """fp32, rewritten."""
-    ranges: Ranges
-    judge_with: tuple[Path, ...] = ()
-    threads: int | None = None
-    _pairs: list[Pair] = field(default_factory=list)
-    _fp32_db: float = 0.0
+    Args:
+        prepared: the model. It is judged without its size, so that frames of any size will do, and timed at it.
+        options: how int8 is made and judged.
+        threads: CPU threads; every core where None.
+        on_step: told in a few words what begins.
 
-    def __post_init__(self) -> None:
-        layout = self.assembly.model.card.layout
-        self._pairs = coded_pairs(self.judge_with, layout) if self.judge_with else drawn_pairs(layout)
-        self._fp32_db = mean_gain_db(lambda frame: reference_output(self.assembly.model, frame), self._pairs)
+    Raises:
+        PostfilterError: see `quantized`.
+    """
 
-    @property
-    def layers(self) -> list[str]:
+    def __init__(
+        self,
+        *,
+        prepared: Prepared,
+        options: QuantizeOptions,
+        threads: int | None = None,
+        on_step: Callable[[str], None] | None = None,
+    ) -> None:
+        step = on_step or (lambda text: None)
+        self._timed = prepared.assembly.size or _TIMED
+        self._threads = threads
+        prepared = prepared.for_any_size()
+        self._assembly, self._graph = prepared.assembly, prepared.graph
+        self.layers = convolutions(self._graph)
         """The layers that could be quantized."""
-        return convolutions(self.graph)
+        unknown = set(options.layers or ()) - set(self.layers)
+        if unknown:
+            raise InputError(f"there is no layer {', '.join(sorted(unknown))}; there are {', '.join(self.layers)}")
+        if options.calibrate:
+            step("calibrating, which may take some minutes")
+        model = self._assembly.model
+        self.ranges = ranges_for(model, self._graph, options.calibrate)
+        self._source = ", ".join(path.name for path in options.judge_with) or "drawn"
+        layout = model.card.layout
+        self._pairs = coded_pairs(options.judge_with, layout) if options.judge_with else drawn_pairs(layout)
+        self._fp32_db = mean_gain_db(lambda frame: reference_output(model, frame), self._pairs)
 
     def judge(self, precision: Precision, layers: Collection[str] | None = None) -> Judgement:
         """Make an engine and one of the next higher precision, and compare them.
@@ -121,13 +192,13 @@ class Quantizer:
         with ExitStack() as stack:
             engine = stack.enter_context(self._engine(precision, layers))
             other = stack.enter_context(self._engine(higher, None))
-            width, height = self.assembly.size or _TIMED
+            width, height = self._timed
             times = side_by_side_ms({"engine": engine, "other": other}, width=width, height=height)
             return Judgement(
                 delta_psnr_fp32=self._fp32_db,
                 delta_psnr=mean_gain_db(engine, self._pairs),
                 frames=len(self._pairs),
-                source=", ".join(path.name for path in self.judge_with) or "drawn",
+                source=self._source,
                 ms=times["engine"],
                 higher=higher,
                 higher_ms=times["other"],
@@ -138,7 +209,7 @@ class Quantizer:
     def sensitivities(self, *, on_progress: Callable[[int, int], None] | None = None) -> list[Sensitivity]:
         """Quantize each layer alone; return what that costs and gives, in the graph's order."""
         found, layers = [], self.layers
-        width, height = self.assembly.size or _TIMED
+        width, height = self._timed
         with self._engine("int8", ()) as none:
             for index, layer in enumerate(layers):
                 with self._engine("int8", (layer,)) as engine:
@@ -171,8 +242,8 @@ class Quantizer:
     @contextmanager
     def _engine(self, precision: Precision, layers: Collection[str] | None) -> Iterator[Engine]:
         """An engine in a folder that lasts as long as it is used."""
-        graph = lowered(self.graph, precision, ranges=self.ranges, layers=layers)
+        graph = lowered(self._graph, precision, ranges=self.ranges, layers=layers)
         with tempfile.TemporaryDirectory(prefix="postfilter-") as folder:
-            self.assembly.write(graph, Path(folder), precision=precision)
-            with load_engine(folder, threads=self.threads) as engine:
+            self._assembly.write(graph, Path(folder), precision=precision)
+            with load_engine(folder, threads=self._threads) as engine:
                 yield engine

@@ -53,7 +53,7 @@ def to_steps(
 
     Rounding each weight to its nearest step is best for inputs that have nothing to do with each other. Samples of a
     picture have: where the errors of a kernel's weights add up, a bright area is shifted as a whole. Given how the
-    inputs go together, single weights are therefore rounded the other way, the most useful first, until the error of
+    inputs go together, single weights are therefore moved by a step, the most useful first, until the error of
     the layer's output grows no smaller (coordinate descent; the aim is that of AdaRound, Nagel et al. 2020, without
     data). For Fast ARCNN's first layer this divides the output's error by four.
 

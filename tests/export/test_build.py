@@ -121,7 +121,7 @@ def test_a_build_that_fails_verification_leaves_nothing(weights_of, tmp_path, mo
         )
         return graph, ["spoilt"]
 
-    monkeypatch.setattr("postfilter.export.build.rewritten", spoilt)
+    monkeypatch.setattr("postfilter.export.preparation.rewritten", spoilt)
     with pytest.raises(VerificationError, match=r"dB against PyTorch.*70 dB"):
         build_engine("arcnn-luma", weights=weights_of("arcnn-luma"), output=tmp_path / "engine")
     assert list(tmp_path.iterdir()) == []

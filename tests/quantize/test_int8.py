@@ -69,10 +69,10 @@ def test_centring_and_padding_change_no_number(shipped, run, name, size):
     graph, ranges = shipped(name)
     samples = _samples(1, 1 if "luma" in name else 3, *size)
     quantized = run(to_int8(graph, ranges), samples, "network")
-    assert Trial(graph, samples, quantized).error(_known(ranges)) < 1e-10
-    # The same trial tells another step.
+    # A sum that is close to a half may be rounded the other way; steps that are 1 % off show many times more.
+    trial = Trial(graph, samples, quantized)
     other = {value: (step * 1.01, centre) for value, (step, centre) in _known(ranges).items()}
-    assert Trial(graph, samples, quantized).error(other) > 1e-9
+    assert trial.error(_known(ranges)) < 0.1 * trial.error(other)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (9, 14)])

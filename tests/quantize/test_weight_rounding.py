@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from postfilter.quantize.weight_steps import rounded_weight, to_steps, weight_steps
+from postfilter.quantize.weight_rounding import picture_covariance, rounded_weight, to_steps, weight_steps
 
 
 def _weight(*shape: int, seed: int = 0) -> np.ndarray:
@@ -38,7 +37,10 @@ def test_whole_steps_stay_as_they_are():
     steps[:, 0, 0, 0] = [127, -127, 127, -127]
     weight = (steps / 512).astype(np.float32)
     np.testing.assert_array_equal(to_steps(weight, weight_steps(weight)), steps)
-    np.testing.assert_array_equal(rounded_weight(weight), weight)
+    for reads_picture in (False, True):
+        whole, step = rounded_weight(weight, reads_picture=reads_picture)
+        np.testing.assert_array_equal(whole, steps)
+        np.testing.assert_array_equal(whole * step[:, None, None, None], weight)
 
 
 def test_each_channel_has_its_own_step():
@@ -53,10 +55,41 @@ def test_a_channel_of_zeros_gets_a_step_that_every_backend_can_use(value):
     weight[1] = value
     steps = weight_steps(weight)
     assert steps[1] == 1
-    assert not rounded_weight(weight)[1].any()
-    assert np.isfinite(rounded_weight(weight)).all()
+    for reads_picture in (False, True):
+        whole, step = rounded_weight(weight, reads_picture=reads_picture)
+        assert not whole[1].any()
+        assert np.isfinite(step).all()
 
 
 def test_the_most_negative_number_is_never_used():
     # -128 has no positive counterpart: symmetric int8 ends at -127.
     assert to_steps(np.array([[-1.0, 1.0]]), np.array([1 / 200], np.float32)).tolist() == [[-127, 127]]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_weights_on_a_picture_are_rounded_so_that_bright_areas_keep_their_level(channels):
+    weight = _weight(16, channels, 9, 9)
+    nearest, step = rounded_weight(weight)
+    together, same = rounded_weight(weight, reads_picture=True)
+    np.testing.assert_array_equal(step, same)
+    assert np.abs(together).max() <= 127
+
+    def shift(whole: np.ndarray) -> np.ndarray:
+        """What comes out of a flat area of 1 that should not."""
+        return ((whole * step[:, None, None, None] - weight) / step[:, None, None, None]).sum(axis=(1, 2, 3))
+
+    assert np.abs(shift(together)).mean() < np.abs(shift(nearest)).mean() / 3
+
+
+def test_no_channel_loses_on_pictures_by_being_rounded_together():
+    weight = _weight(8, 3, 5, 5)
+    covariance = picture_covariance(3, 5, 5)
+    np.testing.assert_array_equal(covariance, covariance.T)
+    assert np.linalg.eigvalsh(covariance).min() > 0
+    steps = weight_steps(weight)
+
+    def losses(whole: np.ndarray) -> np.ndarray:
+        off = (whole * steps[:, None, None, None] - weight).reshape(8, -1)
+        return ((off @ covariance) * off).sum(axis=1)
+
+    assert (losses(to_steps(weight, steps, covariance=covariance)) <= losses(to_steps(weight, steps)) + 1e-9).all()
