@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from postfilter.cli.command import Command, Reporter
 from postfilter.cli.explained import render_explained
 from postfilter.cli.options import DEFAULT_BACKEND, DEFAULT_PRECISION, add_build_options, size_label
+from postfilter.cli.sensitivity import measure_sensitivity, render_sensitivity
 from postfilter.errors import InputError
 from postfilter.models import names
 
@@ -61,6 +62,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="build nothing; tell which part of its key makes the engine in the folder, or in the cache, out of date",
     )
     parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="the backend's name of the device to build and verify on, for instance GPU or cuda:0 (default: its CPU; "
+        "TensorRT: cuda:0)",
+    )
+    parser.add_argument(
         "--no-rewrite",
         dest="rewrite",
         action="store_false",
@@ -99,6 +106,15 @@ def _add_quantize_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help="the layers to quantize (default: all, or as many as keep 95 %% of what fp32 gains)",
+    )
+    group.add_argument(
+        "--sensitivity",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        metavar="PNG",
+        help="measure what each layer costs and gives when it alone is in int8; print and draw it (default: beside the "
+        "engine's folder)",
     )
     group.add_argument(
         "--force", action="store_true", help="keep the engine whatever it keeps of fp32's gain, and however slow it is"
@@ -142,12 +158,16 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     parts = request_parts(arguments.model, **how)
     if arguments.why_rebuild:
         return _why(arguments, parts, output)
-    explained = {"explain": _explained(arguments, how, reporter)} if arguments.explain else {}
+    measured: dict[str, Any] = {}
+    if arguments.explain:
+        measured["explain"] = _explained(arguments, how, reporter)
+    if arguments.sensitivity is not None:
+        measured["sensitivity"] = measure_sensitivity(arguments, how, output, reporter)
     found = standing(output, parts)
     # Frames of the user's own are asked for to see what comes out of them.
     if found.current and not (arguments.rebuild or arguments.verify_with):
         reporter.note(f"the engine in {output} is current; --rebuild builds it all the same")
-        return _as_it_is(output) | explained
+        return _as_it_is(output) | measured
     if found.exists:
         reporter.note(f"building the engine in {output} again: {found.reason}")
     result = build_engine(
@@ -159,7 +179,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
         "build_seconds": round(result.build_seconds, 3),
         "reused": False,
         "steps": list(result.steps),
-    } | explained
+    } | measured
 
 
 def _explained(arguments: argparse.Namespace, how: dict[str, Any], reporter: Reporter) -> list[dict[str, Any]]:
@@ -187,15 +207,20 @@ def _how(arguments: argparse.Namespace) -> dict[str, Any]:
         "layers": tuple(arguments.int8_layers) if arguments.int8_layers else None,
         "force": arguments.force,
     }
-    if arguments.precision != "int8" and any(quantized.values()):
-        raise InputError("--calibrate, --judge-with, --int8-layers and --force are for int8: add --int8, or leave out")
+    if arguments.precision != "int8" and (any(quantized.values()) or arguments.sensitivity is not None):
+        raise InputError(
+            "--calibrate, --judge-with, --int8-layers, --sensitivity and --force are for int8: add --int8, or leave "
+            "them out"
+        )
+    if arguments.device and arguments.dla is not None:
+        raise InputError(f"--dla {arguments.dla} is a device itself; leave --device {arguments.device} out")
     return {
         "precision": arguments.precision or DEFAULT_PRECISION,
         "backend": backend,
         "size": arguments.size,
         "weights": arguments.weights,
         "residual": arguments.residual,
-        "device": _dla(arguments.dla, backend),
+        "device": _dla(arguments.dla, backend) or arguments.device,
         "rewrite": arguments.rewrite,
         "plan_options": PlanOptions(
             workspace_mb=arguments.workspace_mb,
@@ -244,6 +269,8 @@ def _render(result: dict[str, Any], console: Console) -> None:
         return
     if "explain" in result:
         render_explained(result["explain"], console)
+    if "sensitivity" in result:
+        render_sensitivity(result["sensitivity"], console)
     manifest = result["manifest"]
     cost, verified = manifest["cost"], manifest["verification"]
     size = manifest["size"]
@@ -259,6 +286,7 @@ def _render(result: dict[str, Any], console: Console) -> None:
         "size": f"{label}, {manifest['bit_depth']} bits",
         "verified": f"{agreement} to PyTorch on {verified['frames']} frames ({verified['source']}), largest difference "
         f"{verified['max_abs_diff']} code values",
+        **_judged(manifest["quantization"]),
         "cost": f"{cost['kmac_per_px']:.1f} kMAC/px; at {cost['width']}x{cost['height']}, {cost['fps']} fps "
         f"{cost['true_tflops']:.2f} TFLOPS (2 a MAC), by the slides' count {cost['slides']['tflops']:.2f} and "
         f"{cost['slides']['mem_mb']:.2f} MB",
@@ -273,6 +301,19 @@ def _render(result: dict[str, Any], console: Console) -> None:
     usual = "filter-video in.mp4 out.mp4" if manifest["layout"] == "luma" else "filter-image in.jpg out.png"
     # Not wrapped, so that it can be copied whole.
     console.print(f"\nnext: {usual} --engine {result['engine']}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _judged(quantization: dict[str, Any]) -> dict[str, str]:
+    """What an int8 engine's manifest says of it, for the table; nothing for other precisions."""
+    if not quantization:
+        return {}
+    found = quantization["judgement"]
+    return {
+        "judged": f"keeps {found['kept']:.1%} of what fp32 gains ({found['delta_psnr']:+.3f} of "
+        f"{found['delta_psnr_fp32']:+.3f} dB on {found['frames']} frames, {found['source']}), and takes "
+        f"{found['ms']:.1f} ms where {found['higher']} takes {found['higher_ms']:.1f}",
+        "in int8": ", ".join(quantization["layers"]),
+    }
 
 
 def _render_why(result: dict[str, Any], console: Console) -> None:
