@@ -18,7 +18,7 @@ from postfilter.runtime.engine import Engine, load_engine
 from postfilter.runtime.manifest import MANIFEST, read_manifest
 from postfilter.runtime.measure import sample_frames
 from postfilter.runtime.padding import padded_size
-from postfilter.runtime.piece_rule import RESHAPING, activation_bytes, estimate_mb, streams_of
+from postfilter.runtime.piece_rule import RESHAPING, activation_bytes, estimate_mb, geometry, streams_of
 from postfilter.runtime.pieces import candidate_pieces, computed_share, piece_within
 
 __all__ = ["PieceChoice", "PieceRow", "fastest_piece", "spread_pieces"]
@@ -98,12 +98,12 @@ def fastest_piece(
         raise InputError(f"got {rounds} rounds of {frames} frames; give at least one of each")
     folder = Path(path).parent if Path(path).name == MANIFEST else Path(path)
     manifest = read_manifest(folder)
-    halo, multiple = manifest.halo, manifest.size_multiple
+    multiple, period = manifest.size_multiple, manifest.period
     if manifest.size is not None and manifest.backend not in RESHAPING:
         candidates = ()
     elif candidates is None:
-        candidates = spread_pieces(width, height, halo=halo, multiple=multiple)
-    sizes = (piece_within(width, height, piece=each, multiple=multiple) for each in candidates)
+        candidates = spread_pieces(width, height, **geometry(manifest))
+    sizes = (piece_within(width, height, piece=each, multiple=multiple, period=period) for each in candidates)
     whole = padded_size(width, height, multiple=multiple)
     pieces = [None, *dict.fromkeys(each for each in sizes if each != whole)]
     options: dict[str, Any] = {"device": device, "threads": threads, "requests": requests}
@@ -128,9 +128,7 @@ def fastest_piece(
     rows = [
         PieceRow(
             piece=piece,
-            computed_share=1.0
-            if piece is None
-            else computed_share(width, height, piece=piece, halo=halo, multiple=multiple),
+            computed_share=1.0 if piece is None else computed_share(width, height, piece=piece, **geometry(manifest)),
             ms=min(taken),
             median_ms=statistics.median(taken),
             speedup=min(times[0]) / min(taken),
@@ -152,7 +150,9 @@ def fastest_piece(
     )
 
 
-def spread_pieces(width: int, height: int, *, halo: int, multiple: int, count: int = 8) -> list[tuple[int, int]]:
+def spread_pieces(
+    width: int, height: int, *, halo: int, multiple: int, period: int = 1, count: int = 8
+) -> list[tuple[int, int]]:
     """Return about `count` pieces of sizes spread evenly in ratio, each the one with the least overlap of its size.
 
     From half the frame down to what filters 1.3 samples for each of the frame.
@@ -160,8 +160,8 @@ def spread_pieces(width: int, height: int, *, halo: int, multiple: int, count: i
     frame = width * height
     by_size: dict[int, tuple[int, int]] = {}
     # In the order of their overlap, so that the first of each size is the best of it.
-    for piece in candidate_pieces(width, height, halo=halo, multiple=multiple)[1:]:
-        if computed_share(width, height, piece=piece, halo=halo, multiple=multiple) > _LARGEST_SHARE:
+    for piece in candidate_pieces(width, height, halo=halo, multiple=multiple, period=period)[1:]:
+        if computed_share(width, height, piece=piece, halo=halo, multiple=multiple, period=period) > _LARGEST_SHARE:
             break
         # Two sizes for each halving.
         by_size.setdefault(round(2 * math.log2(frame / (piece[0] * piece[1]))), piece)
