@@ -106,7 +106,7 @@ def test_the_models_cards_tell_the_derived_reach(name: str) -> None:
     graph = to_graph(models.load(name))
     assert receptive_field(graph) == ReceptiveField(halo=card.halo, size_multiple=card.size_multiple)
     rewritten = receptive_field(rewrite(graph)[0])
-    # A rewrite may add taps that are zero and cut off what its blocks overlap: without weights it seems to reach further.
+    # A rewrite may add taps that are zero and cut off what its blocks overlap: it then seems to reach further.
     assert rewritten.size_multiple % card.size_multiple == 0
     assert card.halo <= rewritten.halo <= card.halo + rewritten.size_multiple
 
