@@ -84,7 +84,8 @@ def fastest_piece(
         candidates: (width, height) of the pieces to try; `spread_pieces` where None. Those as large as the frame,
             rounded up to the size multiple, are left out, as are all where the backend takes one size alone.
         rounds: how often each is timed; the least time counts.
-        frames: in each stream that is timed, at least 1.
+        frames: in each stream that is timed, at least 1; rounded up to a multiple of the inferences that run side by
+            side, since whole frames would otherwise end with some of these idle.
         device: see `load_engine`, as `threads` and `requests`.
         threads: see `load_engine`.
         requests: see `load_engine`.
@@ -110,6 +111,8 @@ def fastest_piece(
     times: list[list[float]] = [[] for _ in pieces]
     with ExitStack() as stack:
         engines = [stack.enter_context(load_engine(folder, piece=each or "whole", **options)) for each in pieces]
+        dtype, streams = engines[0].dtype, streams_of(manifest.backend, engines[0].requests)
+        frames = -(-frames // streams) * streams
         pictures = sample_frames(engines[0], width=width, height=height, count=2)
         for engine, piece in zip(engines, pieces, strict=True):
             if on_step:
@@ -120,7 +123,6 @@ def fastest_piece(
                 on_step(f"timing {len(pieces)} candidates, round {index + 1} of {rounds}")
             for engine, taken in zip(engines, times, strict=True):
                 taken.append(_stream_ms(engine, pictures, frames))
-        dtype, streams = engines[0].dtype, streams_of(manifest.backend, engines[0].requests)
     try:
         per_px = activation_bytes(folder, manifest)
     except ArtefactError:
