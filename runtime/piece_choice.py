@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from postfilter.errors import ArtefactError, InputError
 from postfilter.runtime.engine import Engine, load_engine
 from postfilter.runtime.manifest import MANIFEST, read_manifest
@@ -42,7 +44,9 @@ class PieceRow:
     """The least time of a frame over the rounds, in a stream."""
     median_ms: float
     speedup: float
-    """The whole frame's `ms` divided by this one's."""
+    """The whole frame's time divided by this one's in the same round; the median of the rounds."""
+    steady_speedup: float
+    """The same, reached in three rounds of four: below `speedup` by what other work did to the measurement."""
     estimated_mb: float
     """Memory of a stream above the idle process in MiB, as expected where a `memory_limit_mb` is set."""
 
@@ -52,7 +56,7 @@ class PieceChoice:
     """What is fastest, and all that was tried, the whole frame first."""
 
     piece: tuple[int, int] | None
-    """For `EngineManifest.piece`: None where no piece beats the whole frame by more than 2 %."""
+    """For `EngineManifest.piece`: None where no piece beats the whole frame by 2 %, and in three rounds of four at all."""
     width: int
     height: int
     rows: tuple[PieceRow, ...]
@@ -83,7 +87,7 @@ def fastest_piece(
         height: see `width`.
         candidates: (width, height) of the pieces to try; `spread_pieces` where None. Those as large as the frame,
             rounded up to the size multiple, are left out, as are all where the backend takes one size alone.
-        rounds: how often each is timed; the least time counts.
+        rounds: how often each is timed; compared is what ran in the same round.
         frames: in each stream that is timed, at least 1; rounded up to a multiple of the inferences that run side by
             side, since whole frames would otherwise end with some of these idle.
         device: see `load_engine`, as `threads` and `requests`.
@@ -133,7 +137,8 @@ def fastest_piece(
             computed_share=1.0 if piece is None else computed_share(width, height, piece=piece, **geometry(manifest)),
             ms=min(taken),
             median_ms=statistics.median(taken),
-            speedup=min(times[0]) / min(taken),
+            speedup=statistics.median(_ratios(times[0], taken)),
+            steady_speedup=float(np.percentile(_ratios(times[0], taken), 25)),
             estimated_mb=estimate_mb(
                 manifest,
                 width=width,
@@ -146,10 +151,9 @@ def fastest_piece(
         )
         for piece, taken in zip(pieces, times, strict=True)
     ]
-    best = max(rows, key=lambda row: row.speedup)
-    return PieceChoice(
-        piece=best.piece if best.speedup >= _GAIN else None, width=width, height=height, rows=tuple(rows)
-    )
+    steady = [row for row in rows if row.piece and row.speedup >= _GAIN and row.steady_speedup >= 1]
+    best = max(steady, key=lambda row: row.speedup, default=rows[0])
+    return PieceChoice(piece=best.piece, width=width, height=height, rows=tuple(rows))
 
 
 def spread_pieces(
@@ -168,6 +172,10 @@ def spread_pieces(
         # Two sizes for each halving.
         by_size.setdefault(round(2 * math.log2(frame / (piece[0] * piece[1]))), piece)
     return [by_size[each] for each in sorted(by_size)][:count]
+
+
+def _ratios(whole: list[float], taken: list[float]) -> list[float]:
+    return [one / other for one, other in zip(whole, taken, strict=True)]
 
 
 def _stream_ms(engine: Engine, pictures: list[Any], frames: int) -> float:
