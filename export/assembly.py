@@ -52,6 +52,8 @@ class Assembly:
     """TensorRT's builder; None for other backends."""
     halo: int = 0
     """Receptive-field radius in samples."""
+    period: int = 1
+    """See `EngineManifest.period`."""
     rewrite: bool = True
     """Whether PyTorch programs are rewritten; graphs come as they shall be."""
 
@@ -100,6 +102,7 @@ class Assembly:
             size=self.size,
             size_multiple=card.size_multiple,
             halo=self.halo,
+            period=self.period,
             weights_sha256=self.model.weights_sha256,
             graph_sha256=hashlib.sha256(content).hexdigest(),
             files=files,

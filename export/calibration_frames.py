@@ -222,7 +222,8 @@ def _seek(container: Any, share: float) -> bool:
 
 def _frames(container: Any) -> Iterator[tuple[Any, int]]:
     stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
+    # Not by frames: FFmpeg's H.264 decoder would tell the QPs of blocks that another thread has not decoded yet.
+    stream.thread_type = "SLICE"
     stream.codec_context.options = {"export_side_data": "venc_params"}
     sizes: dict[int | None, int] = {}
     for packet in container.demux(stream):

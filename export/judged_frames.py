@@ -39,17 +39,21 @@ class Pair:
     source: Samples
 
 
-def drawn_pairs(layout: Layout) -> list[Pair]:
+def drawn_pairs(layout: Layout, *, seeds: Sequence[int] = _SCENES) -> list[Pair]:
     """Return drawn scenes: for RGB coded as JPEG at quality 10 and 20, for luma by x264 and x265 at QP 37 and 42.
 
     Nothing is read from disk or network, and the same frames come every time. Filters gain on them about what they gain
     on camera footage at these settings.
+
+    Args:
+        layout: of the model.
+        seeds: of other scenes than those that are judged on, for other uses.
     """
     if layout == "rgb":
-        scenes = [drawn_scene(*_SIZE, seed=seed) for seed in _SCENES]
+        scenes = [drawn_scene(*_SIZE, seed=seed) for seed in seeds]
         return [_jpeg_pair(scene, quality) for scene in scenes for quality in _JPEG_QUALITIES]
     pairs = []
-    for seed in _SCENES:
+    for seed in seeds:
         clip = _pan(seed)
         for codec in get_args(Codec):
             pairs += [pair for qp in _QPS for pair in _coded(clip, codec, qp)[-_KEPT:]]

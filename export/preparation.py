@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from postfilter.export.plan import Workshop
     from postfilter.models import Model
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "prepare", "prepare_graph"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,14 +40,14 @@ class Prepared:
     """fp32, rewritten."""
     steps: tuple[str, ...]
     """A sentence for each rewrite that applied."""
+    passes: tuple[str, ...] | None = None
+    """The names of the rewrites applied; those that are usual for the backend where None."""
 
     def for_any_size(self) -> Prepared:
         """Return the same without the size."""
         if self.assembly.size is None:
             return self
-        graph = to_graph(self.assembly.model)
-        if self.assembly.rewrite:
-            graph, _ = rewritten(graph, backend=self.assembly.backend)
+        graph, _ = rewritten(to_graph(self.assembly.model), backend=self.assembly.backend, only=self.passes)
         return dataclasses.replace(self, assembly=dataclasses.replace(self.assembly, size=None), graph=graph)
 
 
@@ -59,7 +59,7 @@ def prepare(
     weights: Path | None = None,
     residual: bool | None = None,
     device: str | None = None,
-    rewrite: bool = True,
+    rewrite: bool | tuple[str, ...] = True,
     plan_options: PlanOptions | None = None,
     workshop: Workshop | None = None,
     on_step: Callable[[str], None] | None = None,
@@ -88,24 +88,59 @@ def prepare(
     loaded = models.load(model, weights=weights, residual=residual)
     step("making the graph")
     with _names_missing("onnx", "making a graph"):
-        graph = to_graph(loaded, size=size)
-        halo = _halo(graph, loaded)
-        done: list[str] = []
-        if rewrite:
-            graph, done = rewritten(graph, backend=backend)
-    for sentence in done:
+        prepared = prepare_graph(
+            to_graph(loaded, size=size),
+            loaded,
+            backend=backend,
+            size=size,
+            device=device,
+            rewrite=rewrite,
+            plan_options=plan_options,
+            workshop=workshop,
+        )
+    for sentence in prepared.steps:
         step(f"rewrote {sentence}")
+    return prepared
+
+
+def prepare_graph(
+    plain: onnx.ModelProto,
+    model: Model,
+    *,
+    backend: str,
+    size: tuple[int, int] | None = None,
+    device: str | None = None,
+    rewrite: bool | tuple[str, ...] = True,
+    plan_options: PlanOptions | None = None,
+    workshop: Workshop | None = None,
+) -> Prepared:
+    """Rewrite a model's graph for a backend; see `prepare`.
+
+    Args:
+        plain: of `to_graph`, for the same size.
+        model: which it was made of.
+        backend: see `build_engine`, as all that follow.
+        size: as above.
+        device: as above.
+        rewrite: as above.
+        plan_options: as above.
+        workshop: TensorRT's builder, for that backend.
+    """
+    passes = (None if rewrite else ()) if isinstance(rewrite, bool) else rewrite
+    graph, done = rewritten(plain, backend=backend, only=passes)
     assembly = Assembly(
-        model=loaded,
+        model=model,
         backend=backend,
         device=device or DEFAULT_DEVICE[backend],
         size=size,
         plan_options=plan_options or PlanOptions(),
         workshop=workshop,
-        halo=halo,
-        rewrite=rewrite,
+        halo=_halo(plain, model),
+        # Blocks of outputs, which a rewrite computes at once, must begin where those of the whole frame do.
+        period=_period(graph, model),
+        rewrite=bool(rewrite),
     )
-    return Prepared(assembly=assembly, graph=graph, steps=tuple(done))
+    return Prepared(assembly=assembly, graph=graph, steps=tuple(done), passes=passes)
 
 
 def _halo(graph: onnx.ModelProto, model: Model) -> int:
@@ -115,6 +150,15 @@ def _halo(graph: onnx.ModelProto, model: Model) -> int:
     except ArtefactError as error:
         _log.warning("%s: the receptive field is taken from the model's card: %s", model.card.name, error)
         return model.card.halo
+
+
+def _period(graph: onnx.ModelProto, model: Model) -> int:
+    """By how much the graph, after rewrites, may be moved; what the card says where an operator is not known."""
+    try:
+        return receptive_field(graph).size_multiple
+    except ArtefactError as error:
+        _log.warning("%s: pieces may differ from the frame in rounding: %s", model.card.name, error)
+        return model.card.size_multiple
 
 
 @contextlib.contextmanager

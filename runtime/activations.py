@@ -50,7 +50,7 @@ def activation_bytes_per_px(graph: onnx.ModelProto) -> float:
     }
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in still.graph.node:
-        for name in node.input:
+        for name in node.input if node.op_type != "Shape" else ():  # which reads no values
             readers.setdefault(name, []).append(node)
     constants = {each.name for each in still.graph.initializer}
     last = {name: node for name, nodes in readers.items() for node in nodes[-1:]}

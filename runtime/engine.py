@@ -25,6 +25,7 @@ from postfilter.runtime.piece_rule import (
     PieceRule,
     activation_bytes,
     check_piece,
+    geometry,
     given_piece,
     streams_of,
 )
@@ -61,9 +62,10 @@ def load_engine(
         bit_depth: bits a sample of the planes it will be given; the engine's own (8) where None. Another depth is an
             exact edit of the graph on loading, see `runtime.bit_depth`.
         device: the backend's name of a device; the one the engine was made for where None.
-        threads: CPU threads; every core where None. With torch this holds for the whole process.
-        requests: frames that `stream` keeps in flight; the backend's choice where None. More take more memory: with
-            OpenVINO all but one have activations of their own, so 2 need half of what 3 do.
+        threads: CPU threads; where None the engine's own (`EngineManifest.run`), else every core. With torch this holds
+            for the whole process.
+        requests: frames that `stream` keeps in flight; where None the engine's own, else the backend's choice. More
+            take more memory: with OpenVINO all but one have activations of their own, so 2 need half of what 3 do.
         piece: (width, height) of the overlapping pieces in which frames are filtered, each side rounded up to the size
             multiple; `whole` for none. The output is that of the whole frame, and memory does not grow with it. `auto`
             takes what was measured to be fastest when the engine was made (`EngineManifest.piece`), else whole frames.
@@ -92,11 +94,13 @@ def load_engine(
         if value is not None and value < 1:
             raise InputError(f"{what} is {value}; it must be at least 1, or left out")
     check_piece(manifest, piece, memory_limit_mb)
+    # What was measured on one device says nothing of another.
+    measured = manifest.run if device in (None, manifest.device) else {}
     options = Options(
         bit_depth=manifest.bit_depth if bit_depth is None else bit_depth,
         device=device or manifest.device,
-        threads=threads,
-        requests=requests,
+        threads=threads or measured.get("threads"),
+        requests=requests or measured.get("requests"),
         layer_times=layer_times,
         cuda_graphs=cuda_graphs,
         compile_network=compile_network,
@@ -271,7 +275,7 @@ class Engine:
         return WholeJob(compiled, planes, width=width, height=height)
 
     def _cuts(self, width: int, height: int, piece: tuple[int, int]) -> list[Cut]:
-        return cut_frame(width, height, piece=piece, halo=self.halo, multiple=self.size_multiple)
+        return cut_frame(width, height, piece=piece, **geometry(self.manifest))
 
     def _check_size(self, width: int, height: int) -> None:
         if self.size is not None:

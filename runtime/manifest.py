@@ -57,8 +57,14 @@ class EngineManifest:
     """Height and width given to the graph must be multiples of this."""
     halo: int = 0
     """Receptive-field radius in samples."""
+    period: int = 1
+    """Moving the input by multiples of it and of the size multiple moves the graph's output by the same, bit for bit:
+    pieces start there. More than the size multiple where a rewrite computes blocks of outputs."""
     piece: tuple[int, int] | None = None
     """(width, height) of the pieces in which frames are filtered, where that was measured to be faster; None: whole."""
+    run: dict[str, int] = field(default_factory=dict)
+    """`threads` and `requests` that `load_engine` takes where its caller names none, as far as others than the
+    backend's own were measured to be faster on `device`."""
     weights_sha256: str = ""
     """Over the parameters' names, shapes and values."""
     graph_sha256: str = ""
@@ -208,8 +214,9 @@ def _complaints(content: dict[str, Any]) -> list[str]:
         found.append(f"layout {content['layout']!r} is neither luma nor rgb")
     if content.get("bit_depth", 8) not in range(8, 17):
         found.append(f"bit_depth {content['bit_depth']!r} is not in 8..16")
-    if not positive(content.get("size_multiple", 1)):
-        found.append(f"size_multiple {content['size_multiple']!r} is no positive integer")
+    for key in ("size_multiple", "period"):
+        if not positive(content.get(key, 1)):
+            found.append(f"{key} {content[key]!r} is no positive integer")
     for key in ("size", "piece"):
         sides = content.get(key)
         if sides is not None and not (isinstance(sides, list) and len(sides) == 2 and all(map(positive, sides))):
@@ -219,6 +226,9 @@ def _complaints(content: dict[str, Any]) -> list[str]:
     for key in ("model", "backend", "backend_version", "device", "precision", "precision_run"):
         if not isinstance(content.get(key, ""), str):
             found.append(f"{key} {content[key]!r} is no text")
+    run = content.get("run", {})
+    if not (isinstance(run, dict) and run.keys() <= {"threads", "requests"} and all(map(positive, run.values()))):
+        found.append(f"run {run!r} is no object of threads and requests")
     for key in ("files", "cost", "built_for", "key_parts"):
         if not isinstance(content.get(key, {}), dict):
             found.append(f"{key} {content[key]!r} is no object")

@@ -13,12 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from postfilter.errors import ArtefactError, InputError
 from postfilter.runtime.engine import Engine, load_engine
 from postfilter.runtime.manifest import MANIFEST, read_manifest
 from postfilter.runtime.measure import sample_frames
 from postfilter.runtime.padding import padded_size
-from postfilter.runtime.piece_rule import RESHAPING, activation_bytes, estimate_mb, streams_of
+from postfilter.runtime.piece_rule import RESHAPING, activation_bytes, estimate_mb, geometry, streams_of
 from postfilter.runtime.pieces import candidate_pieces, computed_share, piece_within
 
 __all__ = ["PieceChoice", "PieceRow", "fastest_piece", "spread_pieces"]
@@ -42,7 +44,9 @@ class PieceRow:
     """The least time of a frame over the rounds, in a stream."""
     median_ms: float
     speedup: float
-    """The whole frame's `ms` divided by this one's."""
+    """The whole frame's time divided by this one's in the same round; the median of the rounds."""
+    steady_speedup: float
+    """The same, reached in three rounds of four: below `speedup` by what other work did to the measurement."""
     estimated_mb: float
     """Memory of a stream above the idle process in MiB, as expected where a `memory_limit_mb` is set."""
 
@@ -52,7 +56,7 @@ class PieceChoice:
     """What is fastest, and all that was tried, the whole frame first."""
 
     piece: tuple[int, int] | None
-    """For `EngineManifest.piece`: None where no piece beats the whole frame by more than 2 %."""
+    """For `EngineManifest.piece`: None where no piece beats the whole frame by 2 %, and in three rounds of four at all."""
     width: int
     height: int
     rows: tuple[PieceRow, ...]
@@ -83,8 +87,9 @@ def fastest_piece(
         height: see `width`.
         candidates: (width, height) of the pieces to try; `spread_pieces` where None. Those as large as the frame,
             rounded up to the size multiple, are left out, as are all where the backend takes one size alone.
-        rounds: how often each is timed; the least time counts.
-        frames: in each stream that is timed, at least 1.
+        rounds: how often each is timed; compared is what ran in the same round.
+        frames: in each stream that is timed, at least 1; rounded up to a multiple of the inferences that run side by
+            side, since whole frames would otherwise end with some of these idle.
         device: see `load_engine`, as `threads` and `requests`.
         threads: see `load_engine`.
         requests: see `load_engine`.
@@ -98,18 +103,20 @@ def fastest_piece(
         raise InputError(f"got {rounds} rounds of {frames} frames; give at least one of each")
     folder = Path(path).parent if Path(path).name == MANIFEST else Path(path)
     manifest = read_manifest(folder)
-    halo, multiple = manifest.halo, manifest.size_multiple
+    multiple, period = manifest.size_multiple, manifest.period
     if manifest.size is not None and manifest.backend not in RESHAPING:
         candidates = ()
     elif candidates is None:
-        candidates = spread_pieces(width, height, halo=halo, multiple=multiple)
-    sizes = (piece_within(width, height, piece=each, multiple=multiple) for each in candidates)
+        candidates = spread_pieces(width, height, **geometry(manifest))
+    sizes = (piece_within(width, height, piece=each, multiple=multiple, period=period) for each in candidates)
     whole = padded_size(width, height, multiple=multiple)
     pieces = [None, *dict.fromkeys(each for each in sizes if each != whole)]
     options: dict[str, Any] = {"device": device, "threads": threads, "requests": requests}
     times: list[list[float]] = [[] for _ in pieces]
     with ExitStack() as stack:
         engines = [stack.enter_context(load_engine(folder, piece=each or "whole", **options)) for each in pieces]
+        dtype, streams = engines[0].dtype, streams_of(manifest.backend, engines[0].requests)
+        frames = -(-frames // streams) * streams
         pictures = sample_frames(engines[0], width=width, height=height, count=2)
         for engine, piece in zip(engines, pieces, strict=True):
             if on_step:
@@ -120,7 +127,6 @@ def fastest_piece(
                 on_step(f"timing {len(pieces)} candidates, round {index + 1} of {rounds}")
             for engine, taken in zip(engines, times, strict=True):
                 taken.append(_stream_ms(engine, pictures, frames))
-        dtype, streams = engines[0].dtype, streams_of(manifest.backend, engines[0].requests)
     try:
         per_px = activation_bytes(folder, manifest)
     except ArtefactError:
@@ -128,12 +134,11 @@ def fastest_piece(
     rows = [
         PieceRow(
             piece=piece,
-            computed_share=1.0
-            if piece is None
-            else computed_share(width, height, piece=piece, halo=halo, multiple=multiple),
+            computed_share=1.0 if piece is None else computed_share(width, height, piece=piece, **geometry(manifest)),
             ms=min(taken),
             median_ms=statistics.median(taken),
-            speedup=min(times[0]) / min(taken),
+            speedup=statistics.median(_ratios(times[0], taken)),
+            steady_speedup=float(np.percentile(_ratios(times[0], taken), 25)),
             estimated_mb=estimate_mb(
                 manifest,
                 width=width,
@@ -146,13 +151,14 @@ def fastest_piece(
         )
         for piece, taken in zip(pieces, times, strict=True)
     ]
-    best = max(rows, key=lambda row: row.speedup)
-    return PieceChoice(
-        piece=best.piece if best.speedup >= _GAIN else None, width=width, height=height, rows=tuple(rows)
-    )
+    steady = [row for row in rows if row.piece and row.speedup >= _GAIN and row.steady_speedup >= 1]
+    best = max(steady, key=lambda row: row.speedup, default=rows[0])
+    return PieceChoice(piece=best.piece, width=width, height=height, rows=tuple(rows))
 
 
-def spread_pieces(width: int, height: int, *, halo: int, multiple: int, count: int = 8) -> list[tuple[int, int]]:
+def spread_pieces(
+    width: int, height: int, *, halo: int, multiple: int, period: int = 1, count: int = 8
+) -> list[tuple[int, int]]:
     """Return about `count` pieces of sizes spread evenly in ratio, each the one with the least overlap of its size.
 
     From half the frame down to what filters 1.3 samples for each of the frame.
@@ -160,12 +166,16 @@ def spread_pieces(width: int, height: int, *, halo: int, multiple: int, count: i
     frame = width * height
     by_size: dict[int, tuple[int, int]] = {}
     # In the order of their overlap, so that the first of each size is the best of it.
-    for piece in candidate_pieces(width, height, halo=halo, multiple=multiple)[1:]:
-        if computed_share(width, height, piece=piece, halo=halo, multiple=multiple) > _LARGEST_SHARE:
+    for piece in candidate_pieces(width, height, halo=halo, multiple=multiple, period=period)[1:]:
+        if computed_share(width, height, piece=piece, halo=halo, multiple=multiple, period=period) > _LARGEST_SHARE:
             break
         # Two sizes for each halving.
         by_size.setdefault(round(2 * math.log2(frame / (piece[0] * piece[1]))), piece)
     return [by_size[each] for each in sorted(by_size)][:count]
+
+
+def _ratios(whole: list[float], taken: list[float]) -> list[float]:
+    return [one / other for one, other in zip(whole, taken, strict=True)]
 
 
 def _stream_ms(engine: Engine, pictures: list[Any], frames: int) -> float:

@@ -22,6 +22,7 @@ __all__ = [
     "activation_bytes",
     "check_piece",
     "estimate_mb",
+    "geometry",
     "given_piece",
     "streams_of",
 ]
@@ -141,6 +142,11 @@ def given_piece(manifest: EngineManifest, piece: Piece) -> tuple[int, int] | Non
     return piece
 
 
+def geometry(manifest: EngineManifest) -> dict[str, int]:
+    """Return what `runtime.pieces` must know of an engine: `halo`, `multiple` and `period`."""
+    return {"halo": manifest.halo, "multiple": manifest.size_multiple, "period": manifest.period}
+
+
 def streams_of(backend: str, requests: int) -> int:
     """Return how many inferences hold activations at the same time when `requests` are in flight."""
     if backend in ("onnxruntime", "torch"):
@@ -183,9 +189,8 @@ class PieceRule:
         return self._largest(width, height, self.memory_limit_mb)
 
     def _largest(self, width: int, height: int, limit_mb: float) -> tuple[int, int]:
-        halo, multiple = self.manifest.halo, self.manifest.size_multiple
         cuttable = self.manifest.size is None or self.manifest.backend in RESHAPING
-        pieces = candidate_pieces(width, height, halo=halo, multiple=multiple)[1:] if cuttable else []
+        pieces = candidate_pieces(width, height, **geometry(self.manifest))[1:] if cuttable else []
         for piece in pieces:
             if self._estimate(width, height, piece) <= limit_mb:
                 return piece
@@ -200,11 +205,11 @@ class PieceRule:
         """The piece no larger than the frame; None where that is all of it."""
         if piece is None:
             return None
-        halo, multiple = self.manifest.halo, self.manifest.size_multiple
-        fitting = piece_within(width, height, piece=piece, multiple=multiple)
+        multiple, period = self.manifest.size_multiple, self.manifest.period
+        fitting = piece_within(width, height, piece=piece, multiple=multiple, period=period)
         if fitting == padded_size(width, height, multiple=multiple):
             return None
-        computed_share(width, height, piece=fitting, halo=halo, multiple=multiple)  # refuses one that is too small
+        computed_share(width, height, piece=fitting, **geometry(self.manifest))  # refuses one that is too small
         return fitting
 
     def _estimate(self, width: int, height: int, piece: tuple[int, int] | None) -> float:

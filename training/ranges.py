@@ -1,4 +1,4 @@
-"""The int8 ranges shipped beside the weights: found on pictures and clips that are coded as for training."""
+"""The int8 ranges shipped beside the weights: found on pictures and clips coded as for training and on drawn scenes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from postfilter import models
 from postfilter.errors import InputError
 from postfilter.export.graph import to_graph
+from postfilter.export.judged_frames import drawn_pairs
 from postfilter.export.rewriting import rewrite
 from postfilter.models import Layout
 from postfilter.quality import clip_files, image_files, jpeg_round_trip
@@ -31,8 +32,12 @@ CODINGS: tuple[tuple[Codec, int], ...] = (
     ("hevc", 42),
 )
 """Codec and QP; each clip is coded in each way."""
-FRAMES = (7, 14)
-"""Of each coded stretch: two inter-coded frames."""
+FRAME = 14
+"""Of each coded stretch: inter-coded."""
+PICTURES = 32
+"""Of a folder, evenly spread."""
+SCENES = range(21, 25)
+"""Seeds of drawn scenes: text, lines and flat areas are hardly in photographs. Engines are judged on other seeds."""
 SCALE = 0.5
 """Size at which clips are used, as for training."""
 
@@ -62,7 +67,7 @@ def find_ranges(
 
 
 def coded_frames(layout: Layout, material: Path | Sequence[Path]) -> list[Samples]:
-    """Return decoded frames of pictures (for `rgb`) or clips (for `luma`) of good quality.
+    """Return decoded frames of pictures (for `rgb`) or clips (for `luma`) of good quality, and of drawn scenes.
 
     Args:
         layout: `rgb` codes pictures as JPEG, at quality 10, 20, 30 and 40 in turn; `luma` codes stretches of clips at
@@ -76,14 +81,19 @@ def coded_frames(layout: Layout, material: Path | Sequence[Path]) -> list[Sample
         InputError: nothing to read, or something that cannot be read.
     """
     if layout == "luma":
-        return list(_from_clips(clip_files(material)))
-    if not isinstance(material, Path):
+        frames = list(_from_clips(clip_files(material)))
+    elif isinstance(material, Path):
+        frames = list(_from_pictures(image_files(material)))
+    else:
         raise InputError(f"got {len(material)} paths for an RGB model; give one folder of pictures")
-    pictures = read_images(image_files(material), minimum=1)
-    return [
-        to_layout(jpeg_round_trip(picture, quality=JPEG_QUALITIES[number % len(JPEG_QUALITIES)]), "rgb")[None]
-        for number, picture in enumerate(pictures)
-    ]
+    return frames + [pair.decoded for pair in drawn_pairs(layout, seeds=SCENES)]
+
+
+def _from_pictures(files: Sequence[Path]) -> Iterator[Samples]:
+    chosen = files[:: -(-len(files) // PICTURES)]
+    for number, picture in enumerate(read_images(chosen, minimum=1)):
+        coded = jpeg_round_trip(picture, quality=JPEG_QUALITIES[number % len(JPEG_QUALITIES)])
+        yield to_layout(coded, "rgb")[None]
 
 
 def _from_clips(clips: Sequence[Path]) -> Iterator[Samples]:
@@ -93,5 +103,4 @@ def _from_clips(clips: Sequence[Path]) -> Iterator[Samples]:
             raise InputError(f"{clip} is too short to be coded; leave it out, or give a longer clip")
         for number, (codec, qp) in enumerate(CODINGS):
             coded = encode_decode(stretches[number % len(stretches)], codec=codec, qp=qp).frames
-            for index in FRAMES:
-                yield coded[index][None, None]
+            yield coded[FRAME][None, None]

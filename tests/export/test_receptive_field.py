@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from postfilter import models
 from postfilter.errors import ArtefactError
-from postfilter.export import rewrite, to_graph
+from postfilter.export import build_engine, rewrite, to_graph
 from postfilter.export.receptive_field import ReceptiveField, receptive_field
+from postfilter.runtime import load_engine
 
 
 def graph_of(*nodes: onnx.NodeProto, channels: int = 1, **weights: tuple[int, ...]) -> onnx.ModelProto:
@@ -102,9 +106,26 @@ def test_the_models_cards_tell_the_derived_reach(name: str) -> None:
     graph = to_graph(models.load(name))
     assert receptive_field(graph) == ReceptiveField(halo=card.halo, size_multiple=card.size_multiple)
     rewritten = receptive_field(rewrite(graph)[0])
-    # A rewrite may add taps that are zero, and cut off what its blocks overlap: seen without weights it reaches further.
+    # A rewrite may add taps that are zero and cut off what its blocks overlap: it then seems to reach further.
     assert rewritten.size_multiple % card.size_multiple == 0
     assert card.halo <= rewritten.halo <= card.halo + rewritten.size_multiple
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_pieces_of_a_real_engine_are_bit_for_bit_the_whole_frame(
+    weights_of: Callable[..., Path], photograph: NDArray[np.uint8], tmp_path: Path, precision: Any
+) -> None:
+    """Its last convolution computes blocks of 4x4 outputs: pieces start where those of the frame do."""
+    folder = tmp_path / "engine"
+    build_engine("fastarcnn-luma", precision=precision, weights=weights_of("fastarcnn-luma"), output=folder)
+    with load_engine(folder) as whole:
+        assert (whole.halo, whole.manifest.period) == (14, 4)
+        for width, height in ((311, 203), (254, 306), (130, 511)):
+            frame = np.ascontiguousarray(photograph[None, None, :height, :width, 1])
+            expected = whole(frame)
+            for piece in ((62, 80), (101, 1000), (1000, 66)):
+                with load_engine(folder, piece=piece) as engine:
+                    assert np.array_equal(engine(frame), expected), (width, height, piece)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from postfilter.quantize.weight_rounding import picture_covariance, rounded_weight, to_steps, weight_steps
 
 

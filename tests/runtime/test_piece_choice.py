@@ -22,8 +22,9 @@ def test_every_candidate_is_timed_beside_the_whole_frame(make_engine: Callable[.
     assert [row.piece for row in found.rows] == [None, (64, 64), (150, 200)]
     assert found.rows[0].speedup == found.rows[0].computed_share == 1
     assert all(0 < row.ms <= row.median_ms and row.estimated_mb > 0 for row in found.rows)
-    best = max(found.rows, key=lambda row: row.speedup)
-    assert found.piece == (best.piece if best.speedup >= 1.02 else None)
+    chosen = next(row for row in found.rows if row.piece == found.piece)
+    assert chosen.piece is None or (chosen.speedup >= 1.02 and chosen.steady_speedup >= 1)
+    assert all(row.steady_speedup <= row.speedup for row in found.rows)
     assert json.loads(json.dumps(found.as_json()))["rows"][1]["piece"] == [64, 64]
     assert any("64x64" in each for each in told)
     with load_engine(folder, piece=found.piece or "whole") as engine:

@@ -13,28 +13,32 @@ from postfilter.runtime.pieces import candidate_pieces, computed_share, cut_fram
 
 FRAMES = [(1, 1), (16, 16), (63, 47), (64, 48), (100, 31), (127, 129), (320, 33), (1920, 1080)]
 PIECES = [(40, 40), (48, 1080), (64, 36), (100, 100), (152, 992), (4000, 40)]
-NETWORKS = [(0, 1), (6, 2), (9, 1), (14, 2), (15, 4), (7, 8)]
+NETWORKS = [(0, 1, 1), (6, 2, 1), (9, 1, 4), (14, 2, 2), (14, 2, 4), (15, 4, 4), (7, 8, 4), (10, 2, 3)]
+"""(halo, multiple, period)."""
 
 
-@pytest.mark.parametrize(("halo", "multiple"), NETWORKS)
+@pytest.mark.parametrize(("halo", "multiple", "period"), NETWORKS)
 @pytest.mark.parametrize(("width", "height"), FRAMES)
 def test_each_sample_is_kept_once_and_out_of_reach_of_inner_edges(
-    width: int, height: int, halo: int, multiple: int
+    width: int, height: int, halo: int, multiple: int, period: int
 ) -> None:
     wide, high = padded_size(width, height, multiple=multiple)
     for wanted in PIECES:
-        piece = piece_within(width, height, piece=wanted, multiple=multiple)
-        cuts = cut_frame(width, height, piece=piece, halo=halo, multiple=multiple)
+        if any(side < smallest_piece(halo=halo, multiple=multiple, period=period) for side in wanted):
+            continue
+        piece = piece_within(width, height, piece=wanted, multiple=multiple, period=period)
+        cuts = cut_frame(width, height, piece=piece, halo=halo, multiple=multiple, period=period)
         times = np.zeros((height, width), int)
         for cut in cuts:
             times[cut.top : cut.bottom, cut.left : cut.right] += 1
             # Windows lie inside the padded frame, on the grid of the network's strides.
             assert 0 <= cut.x <= wide - piece[0] and 0 <= cut.y <= high - piece[1]
-            assert cut.x % multiple == cut.y % multiple == 0
+            assert cut.x % multiple == cut.y % multiple == cut.x % period == cut.y % period == 0
+            assert piece[0] % multiple == piece[1] % multiple == 0
             assert cut.left < cut.right and cut.top < cut.bottom
-            assert computed_share(width, height, piece=piece, halo=halo, multiple=multiple) == pytest.approx(
-                len(cuts) * piece[0] * piece[1] / (wide * high)
-            )
+            assert computed_share(
+                width, height, piece=piece, halo=halo, multiple=multiple, period=period
+            ) == pytest.approx(len(cuts) * piece[0] * piece[1] / (wide * high))
             for start, first, stop, side, frame, padded in (
                 (cut.x, cut.left, cut.right, piece[0], width, wide),
                 (cut.y, cut.top, cut.bottom, piece[1], height, high),
@@ -50,13 +54,16 @@ def test_a_frame_no_larger_than_the_piece_is_not_cut() -> None:
     assert piece_within(63, 47, piece=(999, 999), multiple=2) == (64, 48)
 
 
-@pytest.mark.parametrize(("halo", "multiple"), NETWORKS)
-def test_the_smallest_piece_cuts_and_a_smaller_one_is_refused(halo: int, multiple: int) -> None:
-    least = smallest_piece(halo=halo, multiple=multiple)
-    assert len(cut_frame(400, 400, piece=(least, 400), halo=halo, multiple=multiple)) > 1
+@pytest.mark.parametrize(("halo", "multiple", "period"), NETWORKS)
+def test_the_smallest_piece_cuts_and_a_smaller_one_is_refused(halo: int, multiple: int, period: int) -> None:
+    least = smallest_piece(halo=halo, multiple=multiple, period=period)
+    geometry = {"halo": halo, "multiple": multiple, "period": period}
+    piece = piece_within(480, 480, piece=(least, 480), multiple=multiple, period=period)
+    assert least <= piece[0] < least + period * multiple
+    assert len(cut_frame(480, 480, piece=piece, **geometry)) > 1
     if least > multiple:
         with pytest.raises(InputError, match=f"at least {least} samples"):
-            cut_frame(400, 400, piece=(400, least - multiple), halo=halo, multiple=multiple)
+            cut_frame(480, 480, piece=(480, least - multiple), **geometry)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (719, 481), (64, 48), (1, 1)])
