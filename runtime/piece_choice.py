@@ -56,7 +56,7 @@ class PieceChoice:
     """What is fastest, and all that was tried, the whole frame first."""
 
     piece: tuple[int, int] | None
-    """For `EngineManifest.piece`: None where no piece beats the whole frame by 2 %, and in three rounds of four at all."""
+    """For `EngineManifest.piece`; None where none beats the whole frame by 2 %, and in three rounds of four at all."""
     width: int
     height: int
     rows: tuple[PieceRow, ...]
