@@ -42,7 +42,7 @@ DEFAULT_DEVICE = {"openvino": "CPU", "onnxruntime": "cpu", "torch": "cpu", "tens
 
 _IN_MANIFEST = ("model", "precision", "size", "backend", "backend_version", "device")
 """Parts that are keys of the manifest by the same name; the others are its `key_parts`."""
-_BOUND = {"platform": "platform", "device_name": "gpu", "compute_capability": "compute_capability"}
+_BOUND = {"platform": "platform", "hardware": "gpu", "compute_capability": "compute_capability"}
 _BOUND |= {"driver": "driver", "cuda": "cuda"}
 """Part -> key of `built_for`, by which a TensorRT plan tells the machine that it is bound to."""
 

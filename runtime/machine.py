@@ -39,7 +39,7 @@ def device_facts(backend: str, device: str) -> dict[str, Any]:
         device: the backend's name of a device.
 
     Returns:
-        `platform` and `device_name`; for a CPU also `cpu_features`, for an NVIDIA GPU `compute_capability`, `driver`
+        `platform` and `hardware`; for a CPU also `cpu_features`, for an NVIDIA GPU `compute_capability`, `driver`
         and `cuda`. `platform` alone where there is no such device here.
     """
     here = {"platform": platform_name()}
@@ -50,9 +50,9 @@ def device_facts(backend: str, device: str) -> dict[str, Any]:
         if found is None:
             return here
         told = {"driver": probe.driver, "cuda": probe.cuda}
-        return here | {"device_name": found.name, "compute_capability": found.compute_capability} | told
+        return here | {"hardware": found.name, "compute_capability": found.compute_capability} | told
     if device.lower() == "cpu":
-        return here | {"device_name": cpu_name(), "cpu_features": list(cpu_features())}
+        return here | {"hardware": cpu_name(), "cpu_features": list(cpu_features())}
     return here | (_openvino_facts(device) if backend == "openvino" else {})
 
 
@@ -121,6 +121,6 @@ def _openvino_facts(device: str) -> dict[str, Any]:
     try:
         import openvino
 
-        return {"device_name": str(openvino.Core().get_property(device.upper(), "FULL_DEVICE_NAME")).strip()}
+        return {"hardware": str(openvino.Core().get_property(device.upper(), "FULL_DEVICE_NAME")).strip()}
     except (ImportError, RuntimeError):  # its first engine will tell what is wrong
         return {}

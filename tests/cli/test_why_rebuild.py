@@ -130,7 +130,7 @@ def test_other_weights_and_another_backend(run: Run, weights: list[Path], engine
     ("part", "was"),
     [
         ("cpu_features", ["avx2", "amx_int8"]),
-        ("device_name", "Another CPU"),
+        ("hardware", "Another CPU"),
         ("code", "0" * 64),
         ("postfilter", "0.0.1"),
     ],

@@ -23,7 +23,7 @@ CPU = {
     "backend_version": "2026.4.1",
     "device": "CPU",
     "platform": "linux-x86_64",
-    "device_name": "Some CPU",
+    "hardware": "Some CPU",
     "cpu_features": ["avx2", "avx512f"],
     "postfilter": "0.1.0",
     "code": "c" * 64,
@@ -47,7 +47,7 @@ OTHER = {
     "backend_version": "2026.4.2",
     "device": "GPU",
     "platform": "linux-aarch64",
-    "device_name": "Another",
+    "hardware": "Another",
     "cpu_features": ["avx2"],
     "compute_capability": "8.9",
     "driver": "550.1",
@@ -69,7 +69,7 @@ def test_the_key_is_of_the_parts_not_of_their_order():
     ("parts", "name"),
     [
         *((CPU, name) for name in CPU if name != "options"),
-        *((GPU, name) for name in ("compute_capability", "driver", "cuda", "device_name", "backend_version")),
+        *((GPU, name) for name in ("compute_capability", "driver", "cuda", "hardware", "backend_version")),
     ],
 )
 def test_every_part_counts_and_is_named(parts, name):
@@ -145,7 +145,7 @@ def test_what_a_plan_is_bound_to_is_told_once():
     )
     parts = engine_parts(with_key(manifest, GPU | {"backend_version": "10.3.0"}))
     changed = [change.part for change in differences(parts, GPU | {"backend_version": "10.3.0"})]
-    assert changed == ["device_name", "compute_capability", "driver", "cuda"]
+    assert changed == ["hardware", "compute_capability", "driver", "cuda"]
 
 
 def test_a_request_depends_on_what_the_weights_file_holds_not_on_its_name(tmp_path: Path):
@@ -163,7 +163,7 @@ def test_a_request_tells_the_backend_and_the_processor_here():
 
     parts = request_parts("arcnn", precision="fp32", backend="openvino", device="CPU")
     assert openvino.__version__.startswith(parts["backend_version"])
-    assert parts["device_name"] and parts["cpu_features"]
+    assert parts["hardware"] and parts["cpu_features"]
     assert json.loads(json.dumps(parts)) == parts
 
 

@@ -63,9 +63,9 @@ def test_a_processor_and_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = CudaDevice(index=1, name="Some GPU", compute_capability="8.7", memory_mb=8192)
     monkeypatch.setattr(cuda_probe, "probe_cuda", lambda: CudaProbe(devices=(gpu,), driver="540.4", cuda="12.6"))
     here = {"platform": f"{sys.platform}-{platform.machine().lower()}"}
-    assert device_facts("openvino", "CPU") == here | {"device_name": cpu_name(), "cpu_features": list(cpu_features())}
+    assert device_facts("openvino", "CPU") == here | {"hardware": cpu_name(), "cpu_features": list(cpu_features())}
     assert device_facts("torch", "cuda:1") == here | {
-        "device_name": "Some GPU",
+        "hardware": "Some GPU",
         "compute_capability": "8.7",
         "driver": "540.4",
         "cuda": "12.6",
