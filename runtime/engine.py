@@ -64,8 +64,9 @@ def load_engine(
         device: the backend's name of a device; the one the engine was made for where None.
         threads: CPU threads; where None the engine's own (`EngineManifest.run`), else every core. With torch this holds
             for the whole process.
-        requests: frames that `stream` keeps in flight; where None the engine's own, else the backend's choice. More
-            take more memory: with OpenVINO all but one have activations of their own, so 2 need half of what 3 do.
+        requests: frames that `stream` keeps in flight; where None the engine's own, else 1 with a memory limit, which
+            leaves room for the largest pieces, else the backend's choice. More take more memory: with OpenVINO all but
+            one have activations of their own, so 2 need half of what 3 do.
         piece: (width, height) of the overlapping pieces in which frames are filtered, each side rounded up to the size
             multiple; `whole` for none. The output is that of the whole frame, and memory does not grow with it. `auto`
             takes what was measured to be fastest when the engine was made (`EngineManifest.piece`), else whole frames.
@@ -100,7 +101,8 @@ def load_engine(
         bit_depth=manifest.bit_depth if bit_depth is None else bit_depth,
         device=device or manifest.device,
         threads=threads or measured.get("threads"),
-        requests=requests or measured.get("requests"),
+        # Under a limit the room is better spent on one large piece than on several small ones, which overlap more.
+        requests=requests or measured.get("requests") or (1 if memory_limit_mb is not None else None),
         layer_times=layer_times,
         cuda_graphs=cuda_graphs,
         compile_network=compile_network,
@@ -124,6 +126,7 @@ def load_engine(
         activation_bytes_per_px=0.0 if memory_limit_mb is None else activation_bytes(folder, manifest),
         dtype=dtype,
         streams=streams_of(manifest.backend, backend.requests),
+        requests=backend.requests,
     )
     return Engine(manifest, backend, options, rule)
 

@@ -147,6 +147,7 @@ def fastest_piece(
                 activation_bytes_per_px=per_px,
                 sample_bytes=dtype.itemsize,
                 streams=streams,
+                requests=engines[0].requests,
             ),
         )
         for piece, taken in zip(pieces, times, strict=True)

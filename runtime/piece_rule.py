@@ -91,6 +91,7 @@ def estimate_mb(
     activation_bytes_per_px: float,
     sample_bytes: int,
     streams: int,
+    requests: int,
 ) -> float:
     """Return the peak growth of the process in MiB that is to be expected while frames are streamed.
 
@@ -102,13 +103,15 @@ def estimate_mb(
         activation_bytes_per_px: see `activation_bytes`.
         sample_bytes: 1 for 8 bits a sample, 2 above.
         streams: inferences that hold activations at the same time.
+        requests: inferences in flight.
     """
     footprint = _FOOTPRINTS.get(manifest.backend, _FOOTPRINT_ELSEWHERE)
     wide, high = piece or (width, height)
     plane = manifest.channels * sample_bytes / _MIB
-    # Pieces: two frames come in and two go out, one of which the caller still holds. Whole: each inference has its
-    # own, one more waits, and one is the caller's.
-    frames = 2 * width * height * plane * (2 if piece else streams + 2)
+    # Pieces: one frame comes in, one goes out, and the caller still holds the one before; with several in flight one
+    # more comes in. Whole: each inference has its own two, one more waits, and one is the caller's.
+    held = (3 if requests == 1 else 4) if piece else 2 * (streams + 2)
+    frames = width * height * plane * held
     buffers = 2 * wide * high * plane * (streams + 1) if piece else 0.0
     activations = streams * footprint.slack * activation_bytes_per_px * wide * high / _MIB
     return max(footprint.compile_mb, footprint.run_mb + activations + frames + buffers)
@@ -168,6 +171,8 @@ class PieceRule:
     """Of the samples."""
     streams: int
     """Inferences that hold activations at the same time in a stream."""
+    requests: int
+    """Inferences in flight in a stream."""
 
     def at(self, width: int, height: int) -> tuple[int, int] | None:
         """Return (width, height) of the pieces of a frame of this size; None where it is filtered whole.
@@ -221,6 +226,7 @@ class PieceRule:
             activation_bytes_per_px=self.activation_bytes_per_px,
             sample_bytes=self.dtype.itemsize,
             streams=self.streams,
+            requests=self.requests,
         )
 
 
