@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from postfilter.cli.auto_choice import AUTO, refuse_beside_auto, render_auto, search_engine
 from postfilter.cli.command import Command, Reporter
 from postfilter.cli.explained import render_explained
 from postfilter.cli.options import DEFAULT_BACKEND, DEFAULT_PRECISION, add_build_options, size_label
@@ -26,6 +27,7 @@ fp16. Without a precision it is {DEFAULT_PRECISION}.
 
 examples:
   export-engine fastarcnn-luma --fp16
+  export-engine fastarcnn-luma --auto
   export-engine fastarcnn --size 1080p --backend onnxruntime
   export-engine arcnn --weights mine.pth --output engines/mine
   export-engine fastarcnn-luma --fp16 --why-rebuild"""
@@ -38,7 +40,7 @@ def main() -> int:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=f"one of {', '.join(names())}")
-    add_build_options(parser)
+    add_build_options(parser, auto=True)
     parser.add_argument(
         "--output",
         type=Path,
@@ -153,6 +155,8 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     from postfilter.export import build_engine, request_parts, standing
 
     how = _how(arguments)
+    if arguments.precision == AUTO:
+        return search_engine(arguments, how, reporter)
     label = f"{arguments.model}-{size_label(arguments.size)}-{how['precision']}-{how['backend']}"
     output = arguments.output or Path("engines") / label
     parts = request_parts(arguments.model, **how)
@@ -207,7 +211,9 @@ def _how(arguments: argparse.Namespace) -> dict[str, Any]:
         "layers": tuple(arguments.int8_layers) if arguments.int8_layers else None,
         "force": arguments.force,
     }
-    if arguments.precision != "int8" and (any(quantized.values()) or arguments.sensitivity is not None):
+    if arguments.precision == AUTO:
+        refuse_beside_auto(arguments)
+    elif arguments.precision != "int8" and (any(quantized.values()) or arguments.sensitivity is not None):
         raise InputError(
             "--calibrate, --judge-with, --int8-layers, --sensitivity and --force are for int8: add --int8, or leave "
             "them out"
@@ -228,7 +234,7 @@ def _how(arguments: argparse.Namespace) -> dict[str, Any]:
             compatibility=arguments.hardware_compatible,
             version_compatible=arguments.version_compatible,
         ),
-        "quantize_options": QuantizeOptions(**quantized) if arguments.precision == "int8" else None,
+        "quantize_options": QuantizeOptions(**quantized) if arguments.precision in ("int8", AUTO) else None,
     }
 
 
@@ -267,6 +273,8 @@ def _render(result: dict[str, Any], console: Console) -> None:
     if "changes" in result:
         _render_why(result, console)
         return
+    if "auto" in result:
+        render_auto(result["auto"], result["engine"], console)
     if "explain" in result:
         render_explained(result["explain"], console)
     if "sensitivity" in result:

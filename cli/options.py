@@ -40,18 +40,27 @@ DEFAULT_PRECISION: Literal["fp32", "fp16"] = "fp32"
 DEFAULT_BACKEND = "openvino"
 
 
-def add_build_options(parser: argparse.ArgumentParser) -> None:
-    """Add everything that says how an engine is made from a model: precision, backend, size and weights."""
-    add_precision(parser)
+def add_build_options(parser: argparse.ArgumentParser, *, auto: bool = False) -> None:
+    """Add everything that says how an engine is made from a model: precision, backend, size and weights.
+
+    Args:
+        parser: of the command.
+        auto: see `add_precision`.
+    """
+    add_precision(parser, auto=auto)
     add_backend(parser)
     add_size(parser)
     add_weights(parser)
 
 
-def add_precision(parser: argparse.ArgumentParser) -> None:
+def add_precision(parser: argparse.ArgumentParser, *, auto: bool = False) -> None:
     """Add `--fp32`, `--fp16`, `--bf16` and `--int8`, one of which may be given; sets `precision`, else to None.
 
     Which one holds then is for the command to say.
+
+    Args:
+        parser: of the command.
+        auto: add `--auto` to choose from as well, which sets `precision` to `auto`.
     """
     group = parser.add_mutually_exclusive_group()
     for name, text in (
@@ -61,6 +70,15 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
         ("int8", "8-bit integers where it keeps 95 %% of what fp32 gains, and is faster than fp16"),
     ):
         group.add_argument(f"--{name}", dest="precision", action="store_const", const=name, help=text)
+    if auto:
+        group.add_argument(
+            "--auto",
+            dest="precision",
+            action="store_const",
+            const="auto",
+            help="try all that runs here (backends, precisions, rewrites, pieces, frames in flight), take the fastest "
+            "that passes, and tell of all; takes a minute or more",
+        )
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:

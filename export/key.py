@@ -127,7 +127,7 @@ def request_parts(
 def build_options(
     backend: str,
     *,
-    rewrite: bool = True,
+    rewrite: bool | tuple[str, ...] = True,
     plan_options: PlanOptions | None = None,
     quantize_options: QuantizeOptions | None = None,
     **others: Any,
@@ -136,12 +136,12 @@ def build_options(
 
     Args:
         backend: a key of `runtime.BACKENDS`.
-        rewrite: whether the exact rewrites are applied.
+        rewrite: whether the exact rewrites are applied, or the names of those that are.
         plan_options: how TensorRT builds its plan, its defaults where None; of no account for other backends.
         quantize_options: how int8 is made and judged; None for other precisions.
         others: whatever else changes the result; values that JSON can hold. None is the same as absent.
     """
-    options = {"rewrite": rewrite, **others}
+    options = {"rewrite": list(rewrite) if isinstance(rewrite, tuple) else rewrite, **others}
     if backend == "tensorrt":
         from postfilter.export.plan_options import PlanOptions
 

@@ -231,7 +231,28 @@ def _slice(node: onnx.NodeProto, reach: _Reach, given: list[NDArray[Any]], axis:
     return reach
 
 
-_ARITHMETIC = {"Add": np.add, "Mul": np.multiply, "Sub": np.subtract}
+def _pad(node: onnx.NodeProto, reach: _Reach, given: list[NDArray[Any]], axis: int) -> _Reach:
+    if not given:
+        raise ArtefactError(f"{node.op_type} ({node.name}) pads by what is known only while it runs")
+    before, after = given[0].reshape(2, -1)[:, axis + 2]
+    if before or after:
+        # Sizes that need no filling up are enough to know.
+        raise _NoSuchSizeError
+    return reach
+
+
+def _concatenated(*parts: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate(parts)
+
+
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "Add": np.add,
+    "Concat": _concatenated,
+    "Mod": np.mod,
+    "Mul": np.multiply,
+    "Neg": np.negative,
+    "Sub": np.subtract,
+}
 """Sizes are computed with these."""
 
 _ELEMENTWISE = (
@@ -258,6 +279,7 @@ _OPERATORS: dict[str, Callable[[Any, _Reach, list[NDArray[Any]], int], _Reach]] 
     **dict.fromkeys(("Conv", "AveragePool", "MaxPool"), _convolution),
     "ConvTranspose": _transposed,
     "DepthToSpace": _depth_to_space,
+    "Pad": _pad,
     "Slice": _slice,
     "SpaceToDepth": _space_to_depth,
 }

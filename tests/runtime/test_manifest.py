@@ -35,6 +35,17 @@ def test_keys_of_a_later_postfilter_are_left_aside(make_engine: MakeEngine) -> N
     assert read_manifest(folder) == before
 
 
+def test_how_an_engine_is_best_run_holds_unless_the_caller_says_otherwise(make_engine: MakeEngine) -> None:
+    folder = make_engine(run={"threads": 1, "requests": 5})
+    with load_engine(folder) as engine:
+        assert (engine.threads, engine.requests) == (1, 5)
+    with load_engine(folder, threads=2, requests=3) as engine:
+        assert (engine.threads, engine.requests) == (2, 3)
+    # Measured on another device.
+    with load_engine(folder, device="AUTO") as engine:
+        assert engine.threads is None and engine.requests != 5
+
+
 def test_one_flipped_bit_is_found(make_engine: MakeEngine) -> None:
     folder = make_engine()
     content = bytearray((folder / "model.onnx").read_bytes())
@@ -58,6 +69,8 @@ def test_a_missing_file_is_named(make_engine: MakeEngine) -> None:
         ({"schema_version": 0}, "schema version 0"),
         ({"schema_version": "2"}, "schema version .2."),
         ({"key_parts": ["a"]}, "key_parts"),
+        ({"run": {"threads": 0}}, "run .*threads and requests"),
+        ({"run": {"streams": 2}}, "run .*threads and requests"),
         ({"backend": "abacus"}, "'abacus'.*openvino"),
         ({"backend": ["openvino"]}, "backend .* is no text"),
         ({"device": {"name": "CPU"}}, "device .* is no text"),
