@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from postfilter import models
 from postfilter.errors import ArtefactError, OutputError, UnknownNameError, VerificationError
-from postfilter.export.auto_choice import choose_engine
+from postfilter.export.auto_choice import Choice, choose_engine
 from postfilter.export.auto_entry import Entry
 from postfilter.export.auto_plot import draw_choice
 from postfilter.export.auto_search import Search
@@ -124,6 +124,8 @@ def build_fastest(
     candidates, absent = first_candidates(request.backends, request.precisions, device=request.device)
     for each in candidates:
         check_replaceable(place(each))
+    if not candidates:
+        Choice(absent=absent).choose()
     model = models.load(request.model, weights=request.weights, residual=request.residual)
     with tempfile.TemporaryDirectory(prefix="postfilter-auto-") as name:
         search = Search(

@@ -69,10 +69,9 @@ class Choice:
         passing = self.passing
         if not passing:
             found = [f"{each.backend} {each.precision or ''}".strip() + f" {each.verdict}" for each in self.rows()]
-            raise VerificationError(
-                f"no candidate passes: {'; '.join(found)}. Try other weights, or one precision such as --fp32 to see "
-                "its numbers"
-            )
+            remedy = "other weights, or one precision such as --fp32 to see its numbers"
+            remedy = remedy if self.entries else "another --backend, or none to have all tried"
+            raise VerificationError(f"no candidate passes: {'; '.join(found)}. Try {remedy}")
         pool = [each for each in passing if each in self.final] or passing
         near = [each for each in pool if each.speed * _GAIN > pool[0].speed]
         self.chosen = min(near, key=lambda each: (each.candidate.departures, -each.delta_psnr))

@@ -102,7 +102,7 @@ def load_engine(
         device=device or manifest.device,
         threads=threads or measured.get("threads"),
         # Under a limit the room is better spent on one large piece than on several small ones, which overlap more.
-        requests=requests or measured.get("requests") or (1 if memory_limit_mb is not None else None),
+        requests=requests or (measured.get("requests") if memory_limit_mb is None else 1),
         layer_times=layer_times,
         cuda_graphs=cuda_graphs,
         compile_network=compile_network,

@@ -158,8 +158,14 @@ def test_an_engine_refused_on_building_makes_room_for_the_next() -> None:
         "unavailable: no GPU",
     ]
     choice.refuse_chosen("46 dB")
-    with pytest.raises(VerificationError, match=r"refused: 46 dB.*tensorrt unavailable: no GPU"):
+    with pytest.raises(VerificationError, match=r"refused: 46 dB.*tensorrt unavailable: no GPU.*other weights"):
         choice.choose()
+
+
+def test_nothing_to_try_is_told_at_once(tmp_path: Path) -> None:
+    request = dataclasses.replace(REQUEST, backends=("torch",), precisions=("int8",))
+    with pytest.raises(VerificationError, match=r"torch int8 unavailable: .*another --backend"):
+        build_fastest(request, lambda candidate: tmp_path / "engine")
 
 
 def test_what_cannot_be_had_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,8 @@ def test_how_an_engine_is_best_run_holds_unless_the_caller_says_otherwise(make_e
         assert (engine.threads, engine.requests) == (1, 5)
     with load_engine(folder, threads=2, requests=3) as engine:
         assert (engine.threads, engine.requests) == (2, 3)
+    with load_engine(folder, memory_limit_mb=1000) as engine:
+        assert engine.requests == 1
     # Measured on another device.
     with load_engine(folder, device="AUTO") as engine:
         assert engine.threads is None and engine.requests != 5
