@@ -73,7 +73,14 @@ class Assembly:
         with _writing(folder):
             (folder / GRAPH).write_bytes(content)
             if self.backend == "torch":
-                save_program(self.model, folder / PROGRAM, precision=precision, device=self.device, size=self.size)
+                save_program(
+                    self.model,
+                    folder / PROGRAM,
+                    precision=precision,
+                    device=self.device,
+                    size=self.size,
+                    rewrite=self.rewrite,
+                )
             if self.workshop is not None:
                 sizes = frame_range(
                     channels=card.channels, multiple=card.size_multiple, size=self.size, options=self.plan_options

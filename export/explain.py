@@ -182,7 +182,7 @@ def _variants(plain: onnx.ModelProto, *, backend: str, precision: str) -> tuple[
         on = backend in each.backends
         if each.precisions is not None and precision not in each.precisions:
             exact = " and ".join(sorted(each.precisions))
-            plan[each.name] = (each.name, on, [], f"loses precision in {precision}; for {exact} alone", None)
+            plan[each.name] = (each.name, on, [], f"not for {precision}; for {exact} alone", None)
             continue
         made, what = add(each, [*applied, each.name])
         pair = None if made is None else (current, made)

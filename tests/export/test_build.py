@@ -21,6 +21,7 @@ from postfilter.export.pictures import drawn_frames, read_frames
 from postfilter.export.verify import reference_output
 from postfilter.models.weights import save_weights
 from postfilter.runtime import load_engine, read_manifest, sha256_of_file, write_manifest
+from postfilter.runtime.pt import PROGRAM
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +110,19 @@ def test_an_engine_of_another_model_is_refused_with_the_figures(built, weights_o
     assert verification.psnr_db == pytest.approx(42.1, abs=0.3)
     assert verification.max_abs_diff in (2, 3)
     assert verification.differing > 0.95
+
+
+@pytest.mark.parametrize("rewrite", [True, False])
+def test_programs_for_pytorch_are_rewritten_unless_asked_not_to_be(rewrite, weights_of, tmp_path):
+    build_engine(
+        "fastarcnn-luma",
+        weights=weights_of("fastarcnn-luma"),
+        backend="torch",
+        output=tmp_path / "engine",
+        rewrite=rewrite,
+    )
+    called = {str(node.target) for node in torch.export.load(tmp_path / "engine" / PROGRAM).graph.nodes}
+    assert any("conv_transpose" in name for name in called) is not rewrite
 
 
 def test_a_build_that_fails_verification_leaves_nothing(weights_of, tmp_path, monkeypatch):

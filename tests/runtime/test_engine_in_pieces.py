@@ -182,9 +182,10 @@ def test_a_memory_limit_chooses_the_largest_piece_that_fits(folder: Path) -> Non
     assert piece(None) is None and piece(4000) is None
     assert samples(90) < samples(130) < samples(200) < 3840 * 2160
     assert piece(200, piece=(64, 64)) == (64, 64)
-    # Fewer at a time leave more for each.
-    wide, high = piece(90, requests=1) or (3840, 2160)
-    assert wide * high > samples(90)
+    # More at a time leave less for each; with a limit it is one unless asked for.
+    assert piece(90, requests=1) == piece(90)
+    wide, high = piece(90, requests=4) or (3840, 2160)
+    assert wide * high < samples(90)
     with pytest.raises(InputError, match=r"limit is 20 MB.*at least \d+ MB"):
         piece(20)
     with pytest.raises(InputError, match="whole takes about"):
