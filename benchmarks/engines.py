@@ -56,7 +56,7 @@ def main() -> int:
         result["speed"] = {model: speed(built[model], size, arguments) for model, (size, _) in FPS_GOALS.items()}
         result["overhead"] = overhead(built["fastarcnn-luma"], arguments)
         result["memory"] = {model: memory(built[model], arguments) for model in FPS_GOALS}
-    result["possible_ratio"] = possible_ratio(built["fastarcnn"], result)
+        result["possible_ratio"] = possible_ratio(built["fastarcnn"], result)
     result["goals"] = goals(result)
     print(json.dumps(result) if arguments.json else rendered(result))
     return 0 if all(goal["met"] for goal in result["goals"]) or not arguments.strict else 1
