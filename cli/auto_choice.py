@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from postfilter.cli.command import Reporter
-    from postfilter.export.auto import Request
-    from postfilter.export.candidates import Candidate
+    from postfilter.export.search.auto import Request
+    from postfilter.export.search.candidates import Candidate
 
 __all__ = ["AUTO", "refuse_beside_auto", "render_auto", "search_engine"]
 
@@ -50,7 +50,7 @@ def search_engine(arguments: argparse.Namespace, how: dict[str, Any], reporter: 
         how: what `build_engine` takes.
         reporter: of the command.
     """
-    from postfilter.export.auto import Request, build_fastest, read_table, standing_choice
+    from postfilter.export.search.auto import Request, build_fastest, read_table, standing_choice
     from postfilter.runtime import BACKENDS, read_manifest
 
     names = ("size", "weights", "residual", "device", "plan_options", "quantize_options")
@@ -102,7 +102,7 @@ def render_auto(rows: list[dict[str, Any]], engine: str, console: Console) -> No
     """
     from rich.table import Table
 
-    from postfilter.export.auto import PICTURE
+    from postfilter.export.search.auto import PICTURE
 
     table = Table(title="tried here, the fastest first", title_justify="left", box=None, pad_edge=False)
     table.add_column("engine")
@@ -137,7 +137,7 @@ def render_auto(rows: list[dict[str, Any]], engine: str, console: Console) -> No
 
 def _folders(request: Request, output: Path | None, label: str) -> list[Path]:
     """Where the engine of an earlier search may be."""
-    from postfilter.export.auto import was_chosen
+    from postfilter.export.search.auto import was_chosen
 
     if output is not None:
         return [output]
@@ -147,7 +147,7 @@ def _folders(request: Request, output: Path | None, label: str) -> list[Path]:
 
 def _engine(name: str, row: dict[str, Any]) -> str:
     """The first cell: the engine, and where it is not what its name says."""
-    from postfilter.export.candidates import unusual_passes
+    from postfilter.export.search.candidates import unusual_passes
 
     words = [name]
     if row["precision_run"] not in (row["precision"], "unknown"):

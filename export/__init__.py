@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from postfilter.export.explain import ExplainedPass, explain_rewrites
     from postfilter.export.graph import to_graph
     from postfilter.export.key import Change, build_key, differences, request_parts
+    from postfilter.export.passes.rewriting import rewrite
     from postfilter.export.plan_options import PlanOptions
     from postfilter.export.precision import PRECISIONS, Precision
     from postfilter.export.quantize_options import QuantizeOptions
     from postfilter.export.resolve import cached_engine, engine_folder, engine_from, names_model
-    from postfilter.export.rewriting import rewrite
     from postfilter.export.verify import Verification, verify_engine
 
 __all__ = [
@@ -71,7 +71,7 @@ _HOME = {
     "explain_rewrites": "explain",
     "names_model": "resolve",
     "request_parts": "key",
-    "rewrite": "rewriting",
+    "rewrite": "passes.rewriting",
     "slides_rows": "costs",
     "standing": "cache",
     "to_graph": "graph",

@@ -80,7 +80,7 @@ def build_engine(
         device: the backend's name of a device; its CPU where None.
         threads: CPU threads for the verification; every core where None.
         rewrite: apply the exact rewrites; False leaves the graph as PyTorch exports it, for comparisons. Names of
-            `export.rewriting.PASSES` apply these instead of those that are usual for the backend.
+            `export.passes.rewriting.PASSES` apply these instead of those that are usual for the backend.
         verify_with: a clip or picture to verify on; pictures drawn and coded on the spot where None.
         plan_options: how TensorRT builds its plan; other backends have no use for them.
         quantize_options: how int8 is made and judged; other precisions have no use for them.

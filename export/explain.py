@@ -15,8 +15,8 @@ import numpy as np
 
 from postfilter.errors import InputError
 from postfilter.export.graph import BIT_DEPTH, graph_bytes, to_graph
+from postfilter.export.passes.rewriting import PASSES, Pass, rewrite
 from postfilter.export.precision import check_precision, lowered
-from postfilter.export.rewriting import PASSES, Pass, rewrite
 from postfilter.quantize import recorded_ranges
 from postfilter.runtime import EngineManifest, load_engine, write_manifest
 from postfilter.runtime.manifest import GRAPH, sha256_of_file

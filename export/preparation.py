@@ -15,9 +15,9 @@ from postfilter.errors import ArtefactError, MissingDependencyError
 from postfilter.export.assembly import Assembly
 from postfilter.export.graph import to_graph
 from postfilter.export.key import DEFAULT_DEVICE
+from postfilter.export.passes.rewriting import rewrite as rewritten
 from postfilter.export.plan_options import PlanOptions
 from postfilter.export.receptive_field import receptive_field
-from postfilter.export.rewriting import rewrite as rewritten
 
 if TYPE_CHECKING:
     import onnx

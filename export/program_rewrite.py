@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from postfilter.export.subpixel import _Axis, subpixel_weight
+from postfilter.export.passes.subpixel import _Axis, subpixel_weight
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from postfilter import models
 from postfilter.errors import InputError
 from postfilter.export.graph import to_graph
 from postfilter.export.judged_frames import drawn_pairs
-from postfilter.export.rewriting import rewrite
+from postfilter.export.passes.rewriting import rewrite
 from postfilter.models import Layout
 from postfilter.quality import clip_files, image_files, jpeg_round_trip
 from postfilter.quality.codec import Codec, encode_decode

@@ -18,7 +18,7 @@ Run = Callable[..., tuple[int, str, str]]
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """`run("fastarcnn-luma", "--auto")` -> exit status, stdout, stderr; in an empty folder, timed for a moment."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("postfilter.export.auto._SECONDS", 0.02)
+    monkeypatch.setattr("postfilter.export.search.auto._SECONDS", 0.02)
     monkeypatch.setattr("postfilter.export.judgement._SECONDS", 0.01)
     monkeypatch.setenv("COLUMNS", "120")
 

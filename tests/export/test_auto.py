@@ -13,15 +13,16 @@ import pytest
 
 from postfilter import models
 from postfilter.errors import OutputError, UnknownNameError, VerificationError
-from postfilter.export import auto, quantization
-from postfilter.export.auto import PICTURE, TABLE, Request, build_fastest, read_table, standing_choice
-from postfilter.export.auto_choice import Choice
-from postfilter.export.auto_entry import Entry
-from postfilter.export.auto_plot import draw_choice
-from postfilter.export.auto_search import Search
+from postfilter.export import quantization
 from postfilter.export.build import build_engine
-from postfilter.export.candidates import CHOSEN, AutoRow, Candidate, first_candidates, in_order, unavailable
 from postfilter.export.quantization import recorded_ranges
+from postfilter.export.search import auto
+from postfilter.export.search.auto import PICTURE, TABLE, Request, build_fastest, read_table, standing_choice
+from postfilter.export.search.candidates import CHOSEN, AutoRow, Candidate, first_candidates, in_order, unavailable
+from postfilter.export.search.choice import Choice
+from postfilter.export.search.entry import Entry
+from postfilter.export.search.plot import draw_choice
+from postfilter.export.search.trials import Search
 from postfilter.runtime import load_engine
 from postfilter.runtime.cuda_probe import probe_cuda
 
@@ -170,7 +171,7 @@ def test_nothing_to_try_is_told_at_once(tmp_path: Path) -> None:
 
 def test_what_cannot_be_had_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "postfilter.export.candidates.installed_version", lambda backend, load: "" if backend == "torch" else "1"
+        "postfilter.export.search.candidates.installed_version", lambda backend, load: "" if backend == "torch" else "1"
     )
     candidates, absent = first_candidates(["onnxruntime", "torch"], ["fp32", "bf16"])
     assert [(each.backend, each.precision) for each in candidates] == [("onnxruntime", "fp32")]

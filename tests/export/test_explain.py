@@ -9,7 +9,7 @@ import pytest
 from postfilter import models
 from postfilter.errors import InputError
 from postfilter.export.explain import ALL, explain_rewrites
-from postfilter.export.rewriting import PASSES
+from postfilter.export.passes.rewriting import PASSES
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from postfilter.export import rewrite
-from postfilter.export.output_blocks import best_block
+from postfilter.export.passes.output_blocks import best_block
 
 ONLY = ["output-blocks"]
 SIZES = ((8, 12), (7, 5), (1, 1), (6, 9), (2, 3))

@@ -14,7 +14,7 @@ from postfilter import models
 from postfilter.errors import UnknownNameError
 from postfilter.export import rewrite, to_graph
 from postfilter.export.graph import graph_bytes
-from postfilter.export.rewriting import PASSES
+from postfilter.export.passes.rewriting import PASSES
 from postfilter.quantize import split_nodes, to_fp16
 from postfilter.runtime import BACKENDS, with_bit_depth
 from postfilter.runtime.macs import node_macs

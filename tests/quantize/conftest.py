@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from postfilter import models
 from postfilter.export.graph import to_graph
-from postfilter.export.rewriting import rewrite
+from postfilter.export.passes.rewriting import rewrite
 from postfilter.quality import jpeg_round_trip, luma_of
 from postfilter.quantize import HEAD, TAIL, Ranges, recorded_ranges
 from postfilter.quantize.trial import observe

@@ -9,8 +9,8 @@ from typing import Any
 
 from postfilter.errors import PostfilterError
 from postfilter.export.key import DEFAULT_DEVICE
+from postfilter.export.passes.rewriting import PASSES
 from postfilter.export.precision import Precision, check_precision
-from postfilter.export.rewriting import PASSES
 from postfilter.runtime.backend import usable_cores
 from postfilter.runtime.cuda_probe import probe_cuda
 from postfilter.runtime.machine import installed_version

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from postfilter.export.graph_edit import constant, readers
+from postfilter.export.passes.graph_edit import constant, readers
 from postfilter.quantize import HEAD, TAIL
 from postfilter.runtime.bit_depth import PEAK
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from postfilter.errors import PostfilterError, VerificationError
-from postfilter.export.auto_entry import Entry
-from postfilter.export.auto_search import Search
-from postfilter.export.candidates import AutoRow, Candidate, in_order, unavailable, ways_to_run
+from postfilter.export.search.candidates import AutoRow, Candidate, in_order, unavailable, ways_to_run
+from postfilter.export.search.entry import Entry
+from postfilter.export.search.trials import Search
 
 __all__ = ["Choice", "choose_engine"]
 

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from postfilter import models
 from postfilter.errors import ArtefactError, OutputError, UnknownNameError, VerificationError
-from postfilter.export.auto_choice import Choice, choose_engine
-from postfilter.export.auto_entry import Entry
-from postfilter.export.auto_plot import draw_choice
-from postfilter.export.auto_search import Search
 from postfilter.export.build import BuildResult, build_engine
 from postfilter.export.cache import Standing, standing
-from postfilter.export.candidates import AutoRow, Candidate, first_candidates
 from postfilter.export.folder import check_replaceable, staging_folder
 from postfilter.export.key import request_parts, with_key
 from postfilter.export.precision import PRECISIONS, Precision
 from postfilter.export.quantize_options import QuantizeOptions
+from postfilter.export.search.candidates import AutoRow, Candidate, first_candidates
+from postfilter.export.search.choice import Choice, choose_engine
+from postfilter.export.search.entry import Entry
+from postfilter.export.search.plot import draw_choice
+from postfilter.export.search.trials import Search
 from postfilter.runtime import BACKENDS, EngineManifest, read_manifest, write_manifest
 from postfilter.runtime.backend import usable_cores
 from postfilter.runtime.cuda_probe import probe_cuda

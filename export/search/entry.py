@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from postfilter.export.candidates import CHOSEN, PASSES_GATE, AutoRow, Candidate
+from postfilter.export.search.candidates import CHOSEN, PASSES_GATE, AutoRow, Candidate
 
 __all__ = ["Entry"]
 

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from postfilter.export.graph_edit import attributes, replace_nodes
+from postfilter.export.passes.graph_edit import attributes, replace_nodes
 
 if TYPE_CHECKING:
     import numpy as np

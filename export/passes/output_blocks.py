@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from postfilter.export.graph_edit import attributes, constant, known_sizes, readers, replace_nodes
+from postfilter.export.passes.graph_edit import attributes, constant, known_sizes, readers, replace_nodes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postfilter.errors import PostfilterError
-from postfilter.export.auto_entry import Entry
-from postfilter.export.candidates import AutoRow, Candidate, unavailable
 from postfilter.export.graph import to_graph
 from postfilter.export.judged_frames import coded_pairs, drawn_pairs
 from postfilter.export.judgement import Judgement, mean_gain_db
+from postfilter.export.passes.rewriting import PASSES, rewrite
 from postfilter.export.pictures import drawn_frames
 from postfilter.export.plan import open_workshop
 from postfilter.export.precision import HIGHER, lowered
 from postfilter.export.preparation import Prepared, prepare_graph
 from postfilter.export.quantization import Quantizer, ranges_for
 from postfilter.export.quantize_options import QuantizeOptions
-from postfilter.export.rewriting import PASSES, rewrite
+from postfilter.export.search.candidates import AutoRow, Candidate, unavailable
+from postfilter.export.search.entry import Entry
 from postfilter.export.verify import GATES_DB, reference_output, verify_engine
 from postfilter.quantize import NORMALISED, convolutions
 from postfilter.runtime import Engine, fastest_piece, load_engine, measure_memory, measure_speed, read_manifest

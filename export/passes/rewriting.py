@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from postfilter.errors import UnknownNameError
-from postfilter.export.output_blocks import output_blocks
-from postfilter.export.scale_folding import fold_input_scale, fold_output_scale
-from postfilter.export.space_to_depth import space_to_depth
-from postfilter.export.subpixel import subpixel_convolutions
+from postfilter.export.passes.output_blocks import output_blocks
+from postfilter.export.passes.scale_folding import fold_input_scale, fold_output_scale
+from postfilter.export.passes.space_to_depth import space_to_depth
+from postfilter.export.passes.subpixel import subpixel_convolutions
 
 if TYPE_CHECKING:
     import onnx

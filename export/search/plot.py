@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from postfilter.errors import MissingDependencyError, OutputError
-from postfilter.export.candidates import CHOSEN, PASSES_GATE, AutoRow, unusual_passes
 from postfilter.export.judgement import KEPT_AT_LEAST
+from postfilter.export.search.candidates import CHOSEN, PASSES_GATE, AutoRow, unusual_passes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""Exact rewrites of a graph, one file a pass; `rewriting` lists them and says where each is applied."""
