@@ -21,6 +21,7 @@ from typing import Any
 from postfilter.errors import ArtefactError
 from postfilter.export.key import Change, build_key, differences, engine_parts
 from postfilter.runtime.manifest import MANIFEST, read_manifest
+from postfilter.runtime.sealed import user_cache
 
 __all__ = ["KEPT", "Standing", "cache_folder", "cached_folder", "cached_standing", "standing", "tidy", "used"]
 
@@ -106,10 +107,7 @@ def cached_standing(parts: Mapping[str, Any]) -> Standing:
 
 def cache_folder() -> Path:
     """Return where engines are kept: `postfilter/engines` in `XDG_CACHE_HOME`, else in `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
-    return root / "postfilter" / "engines"
+    return user_cache() / "engines"
 
 
 def cached_folder(parts: Mapping[str, Any]) -> Path:
