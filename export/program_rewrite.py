@@ -1,11 +1,11 @@
-"""The rewrite of `export.subpixel` on a PyTorch network: transposed convolutions become a convolution and a shuffle."""
+"""What `export.passes.subpixel` does to a graph, done to a PyTorch network."""
 
 from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING
 
-from postfilter.export.passes.subpixel import _Axis, subpixel_weight
+from postfilter.export.passes.subpixel import Axis, subpixel_weight
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ def _replacement(module: torch.nn.ConvTranspose2d) -> torch.nn.Module | None:
     if module.stride != (stride, stride) or stride < 2 or module.dilation != (1, 1) or module.groups != 1:
         return None
     rows, columns = (
-        _Axis(
+        Axis(
             kernel=module.kernel_size[axis],
             stride=stride,
             begin=int(module.padding[axis]),

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-__all__ = ["subpixel_convolutions", "subpixel_weight"]
+__all__ = ["Axis", "subpixel_convolutions", "subpixel_weight"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Axis:
+class Axis:
     """One spatial axis of a transposed convolution, and the convolution that equals it."""
 
     kernel: int
@@ -52,6 +52,7 @@ class _Axis:
 
     @property
     def taps(self) -> int:
+        """Of the convolution."""
         return self.last - self.first + 1
 
     @property
@@ -84,7 +85,7 @@ def subpixel_convolutions(graph: onnx.ModelProto) -> list[str]:
 
 
 def subpixel_weight(
-    weight: NDArray[np.floating], rows: _Axis, columns: _Axis, *, groups: int = 1
+    weight: NDArray[np.floating], rows: Axis, columns: Axis, *, groups: int = 1
 ) -> NDArray[np.floating]:
     """Return the convolution's weight, of the same type and made of the same numbers and zeros.
 
@@ -110,7 +111,7 @@ def subpixel_weight(
     return made.reshape(groups * outputs * stride * stride, inputs, rows.taps, columns.taps)
 
 
-def _taps(axis: _Axis) -> list[tuple[int, int, int]]:
+def _taps(axis: Axis) -> list[tuple[int, int, int]]:
     """(parity of the output, tap of the convolution, tap of the transposed one) of every tap that exists."""
     found = []
     for parity in range(axis.stride):
@@ -121,7 +122,7 @@ def _taps(axis: _Axis) -> list[tuple[int, int, int]]:
     return found
 
 
-def _axes(graph: onnx.GraphProto, node: onnx.NodeProto) -> tuple[_Axis, _Axis] | None:
+def _axes(graph: onnx.GraphProto, node: onnx.NodeProto) -> tuple[Axis, Axis] | None:
     """Return the two axes of a ConvTranspose, None where a condition of the pass does not hold."""
     given = attributes(node)
     weight = next((each for each in graph.initializer if each.name == node.input[1]), None)
@@ -136,13 +137,13 @@ def _axes(graph: onnx.GraphProto, node: onnx.NodeProto) -> tuple[_Axis, _Axis] |
     if given.get("auto_pad", b"NOTSET") != b"NOTSET" or "output_shape" in given:
         return None
     rows, columns = (
-        _Axis(kernel=weight.dims[2 + k], stride=strides[k], begin=pads[k], end=pads[2 + k], output_padding=extra[k])
+        Axis(kernel=weight.dims[2 + k], stride=strides[k], begin=pads[k], end=pads[2 + k], output_padding=extra[k])
         for k in range(2)
     )
     return (rows, columns) if min(*rows.pads, *columns.pads) >= 0 else None
 
 
-def _replace(graph: onnx.GraphProto, node: onnx.NodeProto, rows: _Axis, columns: _Axis) -> str:
+def _replace(graph: onnx.GraphProto, node: onnx.NodeProto, rows: Axis, columns: Axis) -> str:
     """Put the convolution, depth-to-space and, where needed, a slice in the node's place."""
     import numpy as np
     from onnx import helper, numpy_helper
