@@ -31,7 +31,7 @@ def refuse_beside_auto(arguments: argparse.Namespace) -> None:
     given = {
         "--no-rewrite": not arguments.rewrite,
         "--explain": arguments.explain,
-        "--sensitivity": arguments.sensitivity is not None,
+        "--sensitivity": arguments.sensitivity,
         "--int8-layers": arguments.int8_layers,
         "--force": arguments.force,
     }

@@ -112,12 +112,9 @@ def _add_quantize_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--sensitivity",
-        type=Path,
-        nargs="?",
-        const=Path(),
-        metavar="PNG",
-        help="measure what each layer costs and gives when it alone is in int8; print and draw it (default: beside the "
-        "engine's folder)",
+        action="store_true",
+        help="measure what each layer costs and gives when it alone is in int8; print it, and draw it beside the "
+        "engine's folder",
     )
     group.add_argument(
         "--force", action="store_true", help="keep the engine whatever it keeps of fp32's gain, and however slow it is"
@@ -166,7 +163,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     measured: dict[str, Any] = {}
     if arguments.explain:
         measured["explain"] = _explained(arguments, how, reporter)
-    if arguments.sensitivity is not None:
+    if arguments.sensitivity:
         measured["sensitivity"] = measure_sensitivity(arguments, how, output, reporter)
     found = standing(output, parts)
     # Frames of the user's own are asked for to see what comes out of them.
@@ -214,7 +211,7 @@ def _how(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if arguments.precision == AUTO:
         refuse_beside_auto(arguments)
-    elif arguments.precision != "int8" and (any(quantized.values()) or arguments.sensitivity is not None):
+    elif arguments.precision != "int8" and (any(quantized.values()) or arguments.sensitivity):
         raise InputError(
             "--calibrate, --judge-with, --int8-layers, --sensitivity and --force are for int8: add --int8, or leave "
             "them out"

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from postfilter.errors import InputError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,14 +19,22 @@ __all__ = ["measure_sensitivity", "render_sensitivity"]
 def measure_sensitivity(
     arguments: argparse.Namespace, how: dict[str, Any], output: Path, reporter: Reporter
 ) -> dict[str, Any]:
-    """Return `rows` and `plot`, the picture's path; the picture is drawn beside the engine's folder unless named.
+    """Return `rows` and `plot`, the path of a picture beside the engine's folder.
 
     Args:
         arguments: as parsed by export-engine.
         how: what `build_engine` takes.
         output: the engine's folder.
         reporter: of the command.
+
+    Raises:
+        InputError: a backend that does not run the graph as it stands.
     """
+    if how["backend"] not in ("openvino", "onnxruntime"):
+        raise InputError(
+            f"layers are measured on openvino and onnxruntime, which run the graph itself, not on {how['backend']}; "
+            "choose one of the two, or leave --sensitivity out"
+        )
     from postfilter.export.preparation import prepare
     from postfilter.export.quantization import Quantizer
     from postfilter.export.quantize_options import QuantizeOptions
@@ -35,10 +45,8 @@ def measure_sensitivity(
     quantizer = Quantizer(
         prepared=prepared, options=how["quantize_options"] or QuantizeOptions(), on_step=reporter.note
     )
-    reporter.note(f"measuring {len(quantizer.layers)} layers, each alone in int8")
     rows = quantizer.sensitivities()
-    named = arguments.sensitivity != Path()
-    picture = arguments.sensitivity if named else output.with_name(f"{output.name}-sensitivity.png")
+    picture = output.with_name(f"{output.name}-sensitivity.png")
     draw_sensitivities(rows, picture, title=f"{arguments.model} on {how['backend']}: each layer alone in int8")
     return {"rows": [row.as_json() for row in rows], "plot": str(picture)}
 

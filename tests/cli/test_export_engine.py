@@ -149,3 +149,28 @@ def test_help_needs_neither_torch_nor_a_backend():
 def test_sizes_read_and_print_as_typed(text, size):
     assert parse_size(text) == size
     assert size_label(size) == text
+
+
+def test_sensitivity_tells_and_draws_each_layer(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("postfilter.export.judgement._SECONDS", 0.0)
+    arguments = ("fastarcnn-luma", "--int8", "--force", "--size", "96x64", "--sensitivity")
+    status, output, _ = run(*arguments, "--output", "engine", "--json")
+    assert status == 0
+    found = json.loads(output)["sensitivity"]
+    assert [row["layer"] for row in found["rows"]] == ["base.0", "base.2", "base.4", "base.6", "last.subpixel"]
+    assert all(0.9 < row["kept"] < 1.1 for row in found["rows"])
+    assert (tmp_path / found["plot"]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--fp16", "--sensitivity"), "--int8"),
+        (("--fp16", "--force"), "--int8"),
+        (("--int8", "--backend", "torch", "--sensitivity"), "openvino and onnxruntime"),
+    ],
+)
+def test_int8_options_where_they_mean_nothing_are_refused(run, arguments, reason):
+    status, output, error = run("fastarcnn-luma", *arguments)
+    assert status == 1 and not output
+    assert reason in error and "Traceback" not in error
