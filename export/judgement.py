@@ -92,9 +92,10 @@ def check_judgement(judgement: Judgement, *, precision: str, name: str) -> None:
     """
     found = judgement.objections()
     if found:
+        calibrate = "--calibrate with clips of your own kind, " if judgement.kept < KEPT_AT_LEAST else ""
         raise VerificationError(
-            f"the {precision} engine of {name} is refused: {'; '.join(found)}. Try --{judgement.higher}, --calibrate "
-            "with clips of your own kind, or --force to have it all the same"
+            f"the {precision} engine of {name} is refused: {'; '.join(found)}. Try --{judgement.higher}, {calibrate}or "
+            "--force to have it all the same"
         )
 
 

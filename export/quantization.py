@@ -87,8 +87,10 @@ def quantized(
     if options.layers is None and judgement.kept < KEPT_AT_LEAST and not options.force:
         step(f"all layers in int8 keep {judgement.kept:.1%}: looking for those that have to stay in float")
         sensitivities = quantizer.sensitivities()
-        layers = quantizer.choose_layers(sensitivities)
-        judgement = quantizer.judge("int8", layers)
+        chosen = quantizer.choose_layers(sensitivities)
+        # With none left in int8 there is no int8 engine, and the refusal tells of the one with all.
+        if chosen:
+            layers, judgement = chosen, quantizer.judge("int8", chosen)
     name = prepared.assembly.model.card.name
     if not options.force:
         check_judgement(judgement, precision="int8", name=name)
@@ -163,6 +165,7 @@ class Quantizer:
         on_step: Callable[[str], None] | None = None,
     ) -> None:
         step = on_step or (lambda text: None)
+        self._step = step
         self._timed = prepared.assembly.size or _TIMED
         self._threads = threads
         prepared = prepared.for_any_size()
@@ -175,7 +178,7 @@ class Quantizer:
         if options.calibrate:
             step("calibrating, which may take some minutes")
         model = self._assembly.model
-        self.ranges = ranges_for(model, self._graph, options.calibrate)
+        self.ranges = ranges_for(model, self._graph, options.calibrate, on_progress=_told_in_quarters(step))
         self._source = ", ".join(path.name for path in options.judge_with) or "drawn"
         layout = model.card.layout
         self._pairs = coded_pairs(options.judge_with, layout) if options.judge_with else drawn_pairs(layout)
@@ -206,20 +209,19 @@ class Quantizer:
                 height=height,
             )
 
-    def sensitivities(self, *, on_progress: Callable[[int, int], None] | None = None) -> list[Sensitivity]:
+    def sensitivities(self) -> list[Sensitivity]:
         """Quantize each layer alone; return what that costs and gives, in the graph's order."""
         found, layers = [], self.layers
         width, height = self._timed
         with self._engine("int8", ()) as none:
             for index, layer in enumerate(layers):
+                self._step(f"{layer} alone in int8, {index + 1} of {len(layers)}")
                 with self._engine("int8", (layer,)) as engine:
                     times = side_by_side_ms({"none": none, "one": engine}, width=width, height=height)
                     gain = mean_gain_db(engine, self._pairs)
                 kept = gain / self._fp32_db if self._fp32_db else 0.0
                 saved = times["none"] - times["one"]
                 found.append(Sensitivity(layer=layer, delta_psnr=gain, kept=kept, saved_ms=saved))
-                if on_progress:
-                    on_progress(index + 1, len(layers))
         return found
 
     def choose_layers(self, sensitivities: Sequence[Sensitivity]) -> tuple[str, ...]:
@@ -247,3 +249,13 @@ class Quantizer:
             self._assembly.write(graph, Path(folder), precision=precision)
             with load_engine(folder, threads=self._threads) as engine:
                 yield engine
+
+
+def _told_in_quarters(step: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Return what tells of every quarter of the trials that a calibration makes."""
+
+    def tell(done: int, total: int) -> None:
+        if 4 * done // total > 4 * (done - 1) // total:
+            step(f"calibrating: {done} of {total} trials")
+
+    return tell

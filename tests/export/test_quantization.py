@@ -111,6 +111,15 @@ def test_an_int8_engine_is_written_with_its_judgement(tmp_path):
     assert difference.max() <= (0 if manifest.precision_run == "int8" else 1)
 
 
+def test_where_no_layer_could_stay_in_int8_the_engine_is_refused(prepared, monkeypatch):
+    # A share that no choice of layers reaches: an engine without any layer in int8 is not to pass for one.
+    for module in ("judgement", "quantization"):
+        monkeypatch.setattr(f"postfilter.export.{module}.KEPT_AT_LEAST", 1.5)
+    monkeypatch.setattr("postfilter.export.judgement._SECONDS", 0.0)
+    with pytest.raises(VerificationError, match="refused: it keeps"):
+        quantized(prepared, QuantizeOptions())
+
+
 def test_an_engine_that_keeps_too_little_is_refused_and_nothing_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr("postfilter.export.judgement.KEPT_AT_LEAST", 1.5)
     with pytest.raises(VerificationError, match=r"refused: it keeps .* at least 150%"):
