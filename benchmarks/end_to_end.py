@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from postfilter.export import build_engine
 from postfilter.runtime import load_engine
 from postfilter.video import filter_video
-from postfilter.video.encoder import EncoderSettings
-from postfilter.video.sink import FileSink
-from postfilter.video.source import Source
+from postfilter.video.reading.source import Source
+from postfilter.video.writing.encoder import EncoderSettings
+from postfilter.video.writing.sink import FileSink
 
 WIDTH, HEIGHT, RATE = 720, 480, 30
 GOAL_FPS, GOAL_RATIO = 30.0, 3.0

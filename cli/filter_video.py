@@ -48,8 +48,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     from postfilter.errors import OutputError
     from postfilter.video import filter_video, probe
-    from postfilter.video.encoder import EncoderSettings
     from postfilter.video.target import check_target
+    from postfilter.video.writing.encoder import EncoderSettings
 
     target = None if arguments.sink == "null" else arguments.output
     # What can be refused at once is refused before an engine is built.

@@ -8,10 +8,10 @@ from postfilter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from postfilter.video.clip import VideoResult, filter_video
-    from postfilter.video.encoder import CODECS
     from postfilter.video.picture import ImageQuality, ImageResult, filter_image
+    from postfilter.video.reading.source import ClipInfo, probe
     from postfilter.video.reference import VideoQuality
-    from postfilter.video.source import ClipInfo, probe
+    from postfilter.video.writing.encoder import CODECS
 
 __all__ = [
     "CODECS",
@@ -26,15 +26,15 @@ __all__ = [
 ]
 
 _HOME = {
-    "CODECS": "encoder",
-    "ClipInfo": "source",
+    "CODECS": "writing.encoder",
+    "ClipInfo": "reading.source",
     "ImageQuality": "picture",
     "ImageResult": "picture",
     "VideoQuality": "reference",
     "VideoResult": "clip",
     "filter_image": "picture",
     "filter_video": "clip",
-    "probe": "source",
+    "probe": "reading.source",
 }
 
 __getattr__ = lazy_names(__name__, _HOME)

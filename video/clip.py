@@ -12,13 +12,13 @@ import numpy as np
 
 from postfilter.errors import OutputError
 from postfilter.runtime.memory import PeakMemory
-from postfilter.video.encoder import EncoderSettings
+from postfilter.video.filtering.planes import planes_for
 from postfilter.video.pipeline import Pipeline
-from postfilter.video.planes import planes_for
+from postfilter.video.reading.source import Source
 from postfilter.video.reference import Reference, VideoQuality
-from postfilter.video.sink import FileSink, NullSink, Sink
-from postfilter.video.source import Source
 from postfilter.video.target import check_target
+from postfilter.video.writing.encoder import EncoderSettings
+from postfilter.video.writing.sink import FileSink, NullSink, Sink
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine

@@ -15,12 +15,12 @@ from av import Packet, VideoFrame
 
 from postfilter.errors import PostfilterError
 from postfilter.video.channel import Channel, Stop, Stopped
-from postfilter.video.guard import looks_wrong
+from postfilter.video.filtering.guard import looks_wrong
+from postfilter.video.filtering.planes import FramePlanes
 from postfilter.video.pixels import Plane, plane_view
-from postfilter.video.planes import FramePlanes
+from postfilter.video.reading.source import Source
 from postfilter.video.reference import Reference
-from postfilter.video.sink import Sink
-from postfilter.video.source import Source
+from postfilter.video.writing.sink import Sink
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine

@@ -11,7 +11,7 @@ import numpy as np
 from postfilter.errors import InputError
 from postfilter.quality.metrics import finite_psnr
 from postfilter.video.pixels import Plane, plane_view
-from postfilter.video.source import ClipInfo, Source
+from postfilter.video.reading.source import ClipInfo, Source
 
 __all__ = ["Reference", "VideoQuality"]
 

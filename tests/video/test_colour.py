@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from postfilter.errors import InputError
-from postfilter.video.colour import Colour, choose_matrix
+from postfilter.video.filtering.colour import Colour, choose_matrix
 from postfilter.video.pixels import FORMATS, plane_view
 
 BT709, BT601, BT2020 = 1, 6, 9

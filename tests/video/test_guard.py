@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from postfilter.video.guard import looks_wrong
+from postfilter.video.filtering.guard import looks_wrong
 
 
 @pytest.fixture

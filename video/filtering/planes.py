@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from postfilter.errors import InputError
-from postfilter.video.colour import Colour, choose_matrix, choose_siting
+from postfilter.video.filtering.colour import Colour, choose_matrix, choose_siting
 from postfilter.video.pixels import Plane, plane_view
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
     from postfilter.runtime import Engine
-    from postfilter.video.source import ClipInfo
+    from postfilter.video.reading.source import ClipInfo
 
 __all__ = ["FramePlanes", "LumaPlanes", "RgbPlanes", "planes_for"]
 

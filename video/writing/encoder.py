@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from postfilter.errors import OutputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from postfilter.video.source import ClipInfo
+    from postfilter.video.reading.source import ClipInfo
 
 __all__ = ["CODECS", "PRESETS", "Codec", "EncoderSettings", "add_encoder", "encoder_format"]
 

@@ -18,9 +18,9 @@ from av.video.stream import VideoStream
 
 from postfilter.errors import InputError
 from postfilter.video.pixels import PixelFormat, pixel_format
-from postfilter.video.siting import read_siting
+from postfilter.video.reading.siting import read_siting
+from postfilter.video.reading.truncation import check_whole
 from postfilter.video.target import check_source
-from postfilter.video.truncation import check_whole
 
 __all__ = ["ClipInfo", "Source", "probe"]
 

@@ -13,10 +13,10 @@ from av import Packet, VideoFrame
 from av.stream import Stream
 
 from postfilter.errors import OutputError
-from postfilter.video.copied import CopiedTrack, copy_metadata, copy_track, encoded_metadata, keyed_metadata
-from postfilter.video.encoder import EncoderSettings, add_encoder, encoder_format
 from postfilter.video.pixels import relabelled
-from postfilter.video.source import Source
+from postfilter.video.reading.source import Source
+from postfilter.video.writing.copied import CopiedTrack, copy_metadata, copy_track, encoded_metadata, keyed_metadata
+from postfilter.video.writing.encoder import EncoderSettings, add_encoder, encoder_format
 
 __all__ = ["FileSink", "NullSink", "Sink"]
 

@@ -1,0 +1,149 @@
+"""The exchange type: one picture, its samples where they lie, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from postfilter.errors import InputError
+from postfilter.video.pixels import PixelFormat, Plane, pixel_format, plane_view
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+__all__ = ["ColourTags", "Frame"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColourTags:
+    """What the samples mean, in the numbers of ITU-T H.273; 2 is unspecified."""
+
+    matrix: int = 2
+    transfer: int = 2
+    primaries: int = 2
+    full_range: bool = False
+    """Whether luma spans 0..peak; else 16..235 at 8 bits."""
+    siting: str = "unspecified"
+    """Where chroma samples lie: FFmpeg's names (`left`, `center`, `topleft`, …)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Frame:
+    """One decoded or filtered picture.
+
+    `planes` share the memory of the decoder's frame, or of the arrays it was made from: nothing is copied on the way
+    in or out. Treat them as read-only; the decoder may still predict from them.
+    """
+
+    planes: tuple[Plane, ...]
+    """Y, or Y, Cb, Cr, then alpha where there is one: [H, W] each, uint8 at 8 bits, uint16 code values above."""
+    format: PixelFormat
+    pts: int
+    """Presentation time in ticks of `time_base`."""
+    duration: int = 0
+    """In ticks; 0 where it is not known."""
+    time_base: Fraction
+    """Seconds a tick."""
+    colour: ColourTags = ColourTags()
+    interlaced: bool = False
+    """Whether its two fields were taken at different times; they are then filtered each by itself."""
+    top_field_first: bool = False
+    key_frame: bool = False
+    qp: NDArray[np.float32] | None = None
+    """Quantiser of each block of 16x16 samples, [ceil(H / 16), ceil(W / 16)], where the bitstream tells (H.264: 0..51,
+    more by 6 for every 2 bits above 8)."""
+    picture: VideoFrame | None = None
+    """PyAV's frame that owns the memory, where there is one."""
+
+    @property
+    def width(self) -> int:
+        """Of luma, in samples."""
+        return int(self.planes[0].shape[1])
+
+    @property
+    def height(self) -> int:
+        """Of luma, in samples."""
+        return int(self.planes[0].shape[0])
+
+    @property
+    def pts_seconds(self) -> float:
+        """Presentation time."""
+        return float(self.pts * self.time_base)
+
+    @classmethod
+    def from_av(cls, picture: VideoFrame, *, colour: ColourTags, qp: NDArray[np.float32] | None = None) -> Frame:
+        """Wrap PyAV's frame; its memory is shared.
+
+        Raises:
+            InputError: its pixel format is none that can be filtered.
+        """
+        form = pixel_format(picture.format.name)
+        return cls(
+            planes=tuple(plane_view(picture, index) for index in range(len(picture.planes))),
+            format=form,
+            pts=0 if picture.pts is None else picture.pts,
+            duration=picture.duration or 0,
+            time_base=picture.time_base or Fraction(1, 90000),
+            colour=colour,
+            interlaced=picture.interlaced_frame,
+            top_field_first=bool(getattr(picture, "top_field_first", False)),
+            key_frame=bool(picture.key_frame),
+            qp=qp,
+            picture=picture,
+        )
+
+    @classmethod
+    def from_planes(
+        cls,
+        planes: Sequence[NDArray[Any]],
+        *,
+        format: str,  # noqa: A002  # FFmpeg's and PyAV's word for it
+        pts: int,
+        time_base: Fraction,
+        duration: int = 0,
+        colour: ColourTags | None = None,
+    ) -> Frame:
+        """Make a frame of arrays, which are shared.
+
+        Args:
+            planes: [H, W] each, of the format's type.
+            format: FFmpeg's name, such as `yuv420p10le`.
+            pts: in ticks of `time_base`.
+            time_base: seconds a tick.
+            duration: in ticks.
+            colour: what the samples mean.
+
+        Raises:
+            InputError: the arrays are not what the format says.
+        """
+        form = pixel_format(format)
+        if any(each.ndim != 2 or each.dtype != form.dtype for each in planes):
+            got = ", ".join(f"{each.dtype} {each.shape}" for each in planes)
+            raise InputError(f"got planes {got}; {format} takes {form.dtype} arrays of shape [H, W]")
+        return cls(
+            planes=tuple(planes),
+            format=form,
+            pts=pts,
+            duration=duration,
+            time_base=time_base,
+            colour=colour or ColourTags(full_range=form.full_range),
+        )
+
+    def to_av(self) -> VideoFrame:
+        """Return PyAV's frame: the one this was made from, else a new one with copied samples."""
+        if self.picture is not None:
+            return self.picture
+        from av import VideoFrame
+
+        made = VideoFrame(self.width, self.height, self.format.name)
+        for index, plane in enumerate(self.planes):
+            plane_view(made, index)[...] = plane
+        made.pts, made.duration, made.time_base = self.pts, self.duration, self.time_base
+        made.colorspace, made.color_trc = self.colour.matrix, self.colour.transfer
+        made.color_primaries, made.color_range = self.colour.primaries, 2 if self.colour.full_range else 1
+        return made

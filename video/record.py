@@ -1,0 +1,49 @@
+"""What is known of each frame after it was filtered, and who is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from postfilter.video.frame import Frame
+
+__all__ = ["FrameRecord", "Observer"]
+
+
+@dataclass(slots=True, kw_only=True)
+class FrameRecord:
+    """One frame's figures."""
+
+    index: int
+    """From 0, in the order of presentation."""
+    pts_seconds: float
+    filter_ms: float
+    """Time since the frame before it came out of the filter, without waiting for the decoder."""
+    change: float
+    """Mean absolute difference between filtered and decoded luma, in code values, on a sample of them."""
+    qp: float | None = None
+    """Mean quantiser, where the bitstream tells."""
+    tiles: int = 0
+    """Parts into which the frame was divided, 0 where it was not."""
+    tiles_reused: int = 0
+    """Of these, taken from the frame before."""
+    tiles_skipped: int = 0
+    """Of these, passed through because their quantiser is low."""
+    guard: str | None = None
+    """What the guard objected to, where it did, and what it did then."""
+    psnr_decoded: float | None = None
+    """Luma PSNR in dB against the source, where one was given."""
+    psnr_filtered: float | None = None
+    """The same after filtering."""
+
+
+class Observer(Protocol):
+    """Is shown every frame, by the thread that filters: it must be quick."""
+
+    def see(self, record: FrameRecord, decoded: Frame, filtered: Frame) -> None:
+        """Look at a frame. `decoded` and `filtered` share no memory, and are valid only during the call.
+
+        `filtered` is about to be encoded; copy what is to be kept.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""From filtered frames to a file: the encoder, everything else of the input beside it, and nothing half-written."""
