@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from postfilter.export import build_engine, cached_engine
     from postfilter.models import load as load_model
     from postfilter.runtime import Engine, load_engine
-    from postfilter.video import filter_image, filter_video
+    from postfilter.video import Frame, filter_frames, filter_image, filter_video
 
 __all__ = [
     "Engine",
+    "Frame",
     "__version__",
     "build_engine",
     "cached_engine",
+    "filter_frames",
     "filter_image",
     "filter_video",
     "load_engine",
@@ -31,8 +33,10 @@ __all__ = [
 
 _HOME = {
     "Engine": "runtime",
+    "Frame": "video",
     "build_engine": "export",
     "cached_engine": "export",
+    "filter_frames": "video",
     "filter_image": "video",
     "filter_video": "video",
     "load_engine": "runtime",

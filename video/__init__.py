@@ -7,19 +7,26 @@ from typing import TYPE_CHECKING
 from postfilter.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from postfilter.video.clip import VideoResult, filter_video
+    from postfilter.video.clip import VideoResult, filter_frames, filter_video
+    from postfilter.video.frame import ColourTags, Frame
     from postfilter.video.picture import ImageQuality, ImageResult, filter_image
     from postfilter.video.reading.source import ClipInfo, probe
+    from postfilter.video.record import FrameRecord, Observer
     from postfilter.video.reference import VideoQuality
     from postfilter.video.writing.encoder import CODECS
 
 __all__ = [
     "CODECS",
     "ClipInfo",
+    "ColourTags",
+    "Frame",
+    "FrameRecord",
     "ImageQuality",
     "ImageResult",
+    "Observer",
     "VideoQuality",
     "VideoResult",
+    "filter_frames",
     "filter_image",
     "filter_video",
     "probe",
@@ -28,10 +35,15 @@ __all__ = [
 _HOME = {
     "CODECS": "writing.encoder",
     "ClipInfo": "reading.source",
+    "ColourTags": "frame",
+    "Frame": "frame",
+    "FrameRecord": "record",
     "ImageQuality": "picture",
     "ImageResult": "picture",
+    "Observer": "record",
     "VideoQuality": "reference",
     "VideoResult": "clip",
+    "filter_frames": "clip",
     "filter_image": "picture",
     "filter_video": "clip",
     "probe": "reading.source",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,11 @@ import numpy as np
 from postfilter.errors import OutputError
 from postfilter.runtime.memory import PeakMemory
 from postfilter.video.filtering.planes import planes_for
+from postfilter.video.filtering.stage import FrameFilter
+from postfilter.video.frame import Frame
 from postfilter.video.pipeline import Pipeline
-from postfilter.video.reading.source import Source
+from postfilter.video.reading.source import ClipInfo, Source
+from postfilter.video.record import Observer
 from postfilter.video.reference import Reference, VideoQuality
 from postfilter.video.target import check_target
 from postfilter.video.writing.encoder import EncoderSettings
@@ -23,7 +26,7 @@ from postfilter.video.writing.sink import FileSink, NullSink, Sink
 if TYPE_CHECKING:
     from postfilter.runtime import Engine
 
-__all__ = ["VideoResult", "filter_video"]
+__all__ = ["VideoResult", "filter_frames", "filter_video"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,7 @@ def filter_video(
     preset: str = "veryfast",
     reference: str | Path | None = None,
     overwrite: bool = False,
+    observers: Sequence[Observer] = (),
     on_progress: Callable[..., None] | None = None,
 ) -> VideoResult:
     """Filter the first video track of `source` and write it to `target` with everything else copied.
@@ -97,6 +101,7 @@ def filter_video(
         preset: their speed, `ultrafast` … `placebo`.
         reference: the undegraded source of the clip; its ΔPSNR is then measured.
         overwrite: whether an existing `target` may be replaced.
+        observers: are shown each frame with its figures, see `video.record`; costs a copy of each.
         on_progress: called as on_progress(frames done, frames expected or None, fps=…, speed=…).
 
     Raises:
@@ -110,18 +115,20 @@ def filter_video(
         check_target(target, source=source, overwrite=overwrite)
     with ExitStack() as cleanup:
         clip = cleanup.enter_context(Source(source))
-        planes = planes_for(clip.info, engine)
+        filtering = FrameFilter(
+            engine, planes_for(clip.info, engine), keep_decoded=reference is not None or bool(observers)
+        )
         compared = None
         if reference is not None:
             compared = Reference(reference, clip.info)
             cleanup.callback(compared.close)
-        engine.prepare(width=clip.info.width, height=clip.info.height, stream=True)
+        _prepare(engine, clip.info)
         warnings: list[str] = []
         sink: Sink = NullSink()
         if target is not None:
             sink = FileSink(target, source=clip, settings=settings, warnings=warnings)
         cleanup.callback(sink.discard)
-        pipeline = Pipeline(source=clip, planes=planes, engine=engine, sink=sink, reference=compared)
+        pipeline = Pipeline(source=clip, filtering=filtering, sink=sink, reference=compared, observers=observers)
         with PeakMemory() as memory:
             pipeline.run(on_progress)
         if sink.frames_written != pipeline.frames_in:
@@ -130,9 +137,35 @@ def filter_video(
                 "written, please report it"
             )
         quality = None if compared is None else compared.result()
-        result = _result(clip, target, engine, pipeline, memory, quality, warnings)
+        result = _result(clip, target, engine, pipeline, filtering, memory, quality, warnings)
         sink.commit()
         return result
+
+
+def filter_frames(source: str | Path, engine: Engine) -> Iterator[Frame]:
+    """Filter the first video track of `source` and yield its frames, in order, as `filter_video` would encode them.
+
+    Several frames are in flight in the engine; nothing else runs beside the caller. A yielded frame belongs to the
+    caller. `Frame.to_av` and `Frame.planes` give PyAV's frame and NumPy's arrays without a copy.
+
+    Args:
+        source: as for `filter_video`.
+        engine: as for `filter_video`.
+
+    Raises:
+        InputError: the clip cannot be read or filtered with this engine.
+    """
+    with Source(source) as clip:
+        filtering = FrameFilter(engine, planes_for(clip.info, engine))
+        _prepare(engine, clip.info)
+        for each in filtering.stream(Frame.from_av(item, colour=clip.info.colour) for item in clip.frames()):
+            yield each.frame
+
+
+def _prepare(engine: Engine, clip: ClipInfo) -> None:
+    """Compile before the clock starts: for the frame, or for its two fields."""
+    fields = 2 if clip.interlaced else 1
+    engine.prepare(width=clip.width, height=-(-clip.height // fields), frames=fields, stream=True)
 
 
 def _result(
@@ -140,15 +173,16 @@ def _result(
     target: Path | None,
     engine: Engine,
     pipeline: Pipeline,
+    filtering: FrameFilter,
     memory: PeakMemory,
     quality: VideoQuality | None,
     warnings: list[str],
 ) -> VideoResult:
     info, frames, manifest = clip.info, pipeline.frames_in, engine.manifest
     fps = frames / pipeline.seconds
-    if pipeline.frames_flagged:
+    if filtering.frames_flagged:
         warnings.append(
-            f"{pipeline.frames_flagged} filtered frames are flat or shifted in brightness where the input is not; try "
+            f"{filtering.frames_flagged} filtered frames are flat or shifted in brightness where the input is not; try "
             "--fp32, and look at the output"
         )
     kmac_per_px = manifest.cost.get("kmac_per_px")
@@ -167,7 +201,7 @@ def _result(
         latency_ms={f"p{q}": float(np.percentile(pipeline.latencies, q)) * 1000 for q in (50, 95, 99)},
         tflops=None if kmac_per_px is None else 2e3 * kmac_per_px * info.width * info.height * fps / 1e12,
         peak_memory_mb=memory.idle_mb + memory.peak_mb,
-        frames_flagged=pipeline.frames_flagged,
+        frames_flagged=filtering.frames_flagged,
         quality=quality,
         warnings=[*clip.warnings, *warnings],
     )

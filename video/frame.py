@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,7 @@ class Frame:
         """
         form = pixel_format(picture.format.name)
         return cls(
-            planes=tuple(plane_view(picture, index) for index in range(len(picture.planes))),
+            planes=_views(picture),
             format=form,
             pts=0 if picture.pts is None else picture.pts,
             duration=picture.duration or 0,
@@ -134,6 +134,17 @@ class Frame:
             colour=colour or ColourTags(full_range=form.full_range),
         )
 
+    def writable(self) -> Frame:
+        """Return a frame whose planes may be written to: this one's memory where nobody else reads it, else a copy."""
+        if self.picture is None:
+            return replace(self, planes=tuple(each.copy() for each in self.planes))
+        self.picture.make_writable()
+        return replace(self, planes=_views(self.picture))
+
+    def copy(self) -> Frame:
+        """Return a frame with memory of its own, and no PyAV frame behind it."""
+        return replace(self, planes=tuple(each.copy() for each in self.planes), picture=None)
+
     def to_av(self) -> VideoFrame:
         """Return PyAV's frame: the one this was made from, else a new one with copied samples."""
         if self.picture is not None:
@@ -147,3 +158,7 @@ class Frame:
         made.colorspace, made.color_trc = self.colour.matrix, self.colour.transfer
         made.color_primaries, made.color_range = self.colour.primaries, 2 if self.colour.full_range else 1
         return made
+
+
+def _views(picture: VideoFrame) -> tuple[Plane, ...]:
+    return tuple(plane_view(picture, index) for index in range(len(picture.planes)))

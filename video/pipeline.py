@@ -6,24 +6,19 @@ import threading
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from av import Packet, VideoFrame
 
-from postfilter.errors import PostfilterError
 from postfilter.video.channel import Channel, Stop, Stopped
-from postfilter.video.filtering.guard import looks_wrong
-from postfilter.video.filtering.planes import FramePlanes
-from postfilter.video.pixels import Plane, plane_view
+from postfilter.video.filtering.stage import Filtered, FrameFilter
+from postfilter.video.frame import Frame
 from postfilter.video.reading.source import Source
+from postfilter.video.record import Observer
 from postfilter.video.reference import Reference
 from postfilter.video.writing.sink import Sink
-
-if TYPE_CHECKING:
-    from postfilter.runtime import Engine
 
 __all__ = ["Pipeline"]
 
@@ -34,39 +29,40 @@ _ITEMS_WAITING = 64
 _PROGRESS_SECONDS = 0.1
 
 
-@dataclass(slots=True)
-class _Travelling:
-    """A frame on its way, and when it left the decoder."""
-
-    frame: VideoFrame
-    since: float
-
-
 class Pipeline:
     """One run over one clip.
 
     Args:
         source: where frames come from.
-        planes: how they are given to the engine.
-        engine: what filters them.
+        filtering: what is done to them.
         sink: where they go.
-        reference: what they are compared with, if anything.
+        reference: what they are compared with, if anything; as for `observers`, the frames as they went in must be
+            kept for that.
+        observers: are shown each frame.
     """
 
     def __init__(
-        self, *, source: Source, planes: FramePlanes, engine: Engine, sink: Sink, reference: Reference | None
+        self,
+        *,
+        source: Source,
+        filtering: FrameFilter,
+        sink: Sink,
+        reference: Reference | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.frames_in = 0
-        self.frames_flagged = 0
         self.busy_seconds = {"decode": 0.0, "filter": 0.0, "encode": 0.0}
         """Time each thread worked, without waiting for the others."""
         self.latencies = array("d")
         """Seconds of each frame from leaving the decoder until the sink has taken it."""
         self.seconds = 0.0
-        self._source, self._planes, self._engine, self._sink, self._reference = source, planes, engine, sink, reference
+        self._source, self._filtering, self._sink = source, filtering, sink
+        self._reference, self._observers = reference, tuple(observers)
         self._stop = Stop()
-        self._decoded: Channel[_Travelling] = Channel(self._stop, capacity=_FRAMES_WAITING)
-        self._ready: Channel[_Travelling | Packet[Any]] = Channel(self._stop, capacity=_ITEMS_WAITING)
+        self._decoded: Channel[Frame] = Channel(self._stop, capacity=_FRAMES_WAITING)
+        self._ready: Channel[Filtered | Packet[Any]] = Channel(self._stop, capacity=_ITEMS_WAITING)
+        self._left_decoder: deque[float] = deque()
+        """When each frame that the sink has not yet taken left the decoder."""
 
     def run(self, on_progress: Callable[..., None] | None = None) -> None:
         """Take the whole clip through; return when the sink has taken everything.
@@ -122,6 +118,7 @@ class Pipeline:
 
     def _decode(self) -> None:
         items = self._source.items()
+        colour = self._source.info.colour
         while True:
             before = time.perf_counter()
             item = next(items, None)
@@ -131,68 +128,45 @@ class Pipeline:
                 break
             if isinstance(item, VideoFrame):
                 self.frames_in += 1
-                self._decoded.put(_Travelling(item, now))
+                self._left_decoder.append(now)
+                self._decoded.put(Frame.from_av(item, colour=colour))
             else:
                 self._ready.put(item)
         self._decoded.close()
 
     def _filter(self) -> None:
-        waiting = 0.0  # and comparing with the reference, which is no filtering either
-        under_way: deque[tuple[_Travelling, Plane]] = deque()
-
-        def inputs() -> Iterator[Plane]:
-            nonlocal waiting
-            while True:
-                before = time.perf_counter()
-                each = self._decoded.get()
-                waiting += time.perf_counter() - before
-                if each is None:
-                    return
-                planes = self._planes.take(each.frame)
-                under_way.append((each, planes))
-                yield planes
-
-        outputs = iter(self._stream(inputs()))
+        filtered = self._filtering.stream(self._frames())
         while True:
-            before, waited = time.perf_counter(), waiting
-            filtered = next(outputs, None)
-            if filtered is None:
+            before, waited = time.perf_counter(), self._filtering.waiting_seconds
+            each = next(filtered, None)
+            waited = self._filtering.waiting_seconds - waited
+            self.busy_seconds["filter"] += time.perf_counter() - before - waited
+            if each is None:
                 break
-            each, planes = under_way.popleft()
-            waiting += self._put(each.frame, planes, filtered)
-            self.busy_seconds["filter"] += time.perf_counter() - before - (waiting - waited)
+            self._look(each)
             self._ready.put(each)
         self._ready.close()
 
-    def _stream(self, planes: Iterable[Plane]) -> Iterator[Plane]:
-        try:
-            yield from self._engine.stream(planes)
-        except (PostfilterError, Stopped):
-            raise
-        except Exception as error:
-            raise PostfilterError(
-                f"the engine failed near frame {len(self.latencies)} of {self._source.path}: {error}; try "
-                "another precision or --backend, and report it if that helps"
-            ) from error
+    def _frames(self) -> Iterator[Frame]:
+        while (frame := self._decoded.get()) is not None:
+            yield frame
 
-    def _put(self, frame: VideoFrame, before: Plane, after: Plane) -> float:
-        """Write the output into the frame; return the seconds that comparing with the reference took."""
-        self.frames_flagged += looks_wrong(before, after, peak=self._source.info.format.peak)
-        if self._reference is None:
-            self._planes.put(frame, before, after)
-            return 0.0
-        decoded = plane_view(frame, 0).copy()
-        self._planes.put(frame, before, after)
-        started = time.perf_counter()
-        self._reference.measure(decoded, plane_view(frame, 0))
-        return time.perf_counter() - started
+    def _look(self, each: Filtered) -> None:
+        """Compare and show a frame, which is not filtering."""
+        if each.decoded is None:
+            return
+        if self._reference is not None:
+            psnr = self._reference.measure(each.decoded.planes[0], each.frame.planes[0])
+            each.record.psnr_decoded, each.record.psnr_filtered = psnr
+        for observer in self._observers:
+            observer.see(each.record, each.decoded, each.frame)
 
     def _encode(self) -> None:
         while (item := self._ready.get()) is not None:
             before = time.perf_counter()
-            if isinstance(item, _Travelling):
-                self._sink.write_frame(item.frame)
-                self.latencies.append(time.perf_counter() - item.since)
+            if isinstance(item, Filtered):
+                self._sink.write_frame(item.frame.to_av())
+                self.latencies.append(time.perf_counter() - self._left_decoder.popleft())
             else:
                 self._sink.write_packet(item)
             self.busy_seconds["encode"] += time.perf_counter() - before

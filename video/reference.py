@@ -55,8 +55,8 @@ class Reference:
                 "source as it was before encoding"
             )
 
-    def measure(self, decoded: Plane, filtered: Plane) -> None:
-        """Compare the next frame of the source with the two luma planes, [H, W].
+    def measure(self, decoded: Plane, filtered: Plane) -> tuple[float, float]:
+        """Compare the next frame of the source with the two luma planes, [H, W]; return the PSNR of each in dB.
 
         Raises:
             InputError: the source ends before the clip.
@@ -67,6 +67,7 @@ class Reference:
         source, peak = plane_view(frame, 0), float(self.clip.format.peak)
         self._decoded.append(finite_psnr(decoded, source, peak=peak))
         self._filtered.append(finite_psnr(filtered, source, peak=peak))
+        return self._decoded[-1], self._filtered[-1]
 
     def result(self) -> VideoQuality:
         """Return the averages over all frames.

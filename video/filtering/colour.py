@@ -110,7 +110,7 @@ class Colour:
         self._store(y, y + luma / np.float32(luma_scale))
         for plane, channel, weight in ((cb, change[2], kb), (cr, change[0], kr)):
             difference = (channel - luma) * np.float32(1 / (2 * (1 - weight) * chroma_scale))
-            self._store(plane, plane + self._down(difference))
+            self._store(plane, plane + self._down(difference)[: len(plane)])
 
     def _scales(self) -> tuple[float, float, float]:
         """Factors from luma and chroma codes to R'G'B' codes, and the code of black."""
@@ -125,7 +125,8 @@ class Colour:
             chroma = _double(chroma, cosited=self.siting == "topleft")[:height]
         if across == 2:
             chroma = _double(chroma.T, cosited=self.siting != "center")[:width].T
-        return chroma
+        # The bottom field of 4:2:0 may have a chroma line less than half its luma lines.
+        return np.pad(chroma, ((0, height - len(chroma)), (0, 0)), "edge") if len(chroma) < height else chroma
 
     def _down(self, change: Float) -> Float:
         across, down = self.format.chroma_step or (1, 1)

@@ -8,29 +8,35 @@ import numpy as np
 
 from postfilter.errors import InputError
 from postfilter.video.filtering.colour import Colour, choose_matrix, choose_siting
-from postfilter.video.pixels import Plane, plane_view
+from postfilter.video.pixels import Plane
 
 if TYPE_CHECKING:
-    from av import VideoFrame
-
     from postfilter.runtime import Engine
+    from postfilter.video.frame import Frame
     from postfilter.video.reading.source import ClipInfo
 
 __all__ = ["FramePlanes", "LumaPlanes", "RgbPlanes", "planes_for"]
 
 
 class FramePlanes(Protocol):
-    """What stands between a frame and an engine's samples."""
+    """What stands between a frame and an engine's samples.
 
-    def take(self, frame: VideoFrame) -> Plane:
-        """Return the frame's samples for the engine, [1, C, H, W], of the engine's type. The frame is only read."""
+    Interlaced frames are filtered field by field: their two fields were taken at different times, and a network that
+    sees them woven together would blend them. The fields go through the engine as a pair, top field first in memory.
+    """
+
+    def take(self, frame: Frame) -> Plane:
+        """Return the frame's samples for the engine, [N, C, H, W], of the engine's type; N is 2 for two fields.
+
+        The frame is only read.
+        """
         ...
 
-    def put(self, frame: VideoFrame, before: Plane, after: Plane) -> None:
-        """Write the engine's output into the frame, whose timestamps, tags and side data stay.
+    def put(self, frame: Frame, before: Plane, after: Plane) -> Frame:
+        """Return the frame with the engine's output in it; its timestamps, tags and side data stay.
 
         Args:
-            frame: the one that `before` was taken from.
+            frame: the one that `before` was taken from. Its memory is used again where nobody else reads it.
             before: what `take` returned.
             after: the engine's output for it.
         """
@@ -38,16 +44,18 @@ class FramePlanes(Protocol):
 
 
 class LumaPlanes:
-    """Y goes through the engine; chroma is not touched, so it leaves bit for bit as it came."""
+    """Y goes through the engine; everything else is not touched, so it leaves bit for bit as it came."""
 
-    def take(self, frame: VideoFrame) -> Plane:
-        """Return Y as [1, 1, H, W], contiguous."""
-        return np.ascontiguousarray(plane_view(frame, 0))[None, None]
+    def take(self, frame: Frame) -> Plane:
+        """Return Y as [N, 1, H, W], contiguous."""
+        return _paired([each[0][None] for each in _fields(frame)])
 
-    def put(self, frame: VideoFrame, before: Plane, after: Plane) -> None:
+    def put(self, frame: Frame, before: Plane, after: Plane) -> Frame:
         """Replace Y."""
-        frame.make_writable()
-        plane_view(frame, 0)[...] = after[0, 0]
+        frame = frame.writable()
+        for (y, *_), filtered in zip(_fields(frame), after, strict=True):
+            y[...] = filtered[0, : y.shape[0]]
+        return frame
 
 
 class RgbPlanes:
@@ -60,16 +68,17 @@ class RgbPlanes:
     def __init__(self, colour: Colour) -> None:
         self.colour = colour
 
-    def take(self, frame: VideoFrame) -> Plane:
-        """Return R'G'B' at full range as [1, 3, H, W]."""
-        y, cb, cr = (plane_view(frame, index) for index in range(3))
-        return self.colour.to_rgb(y, cb, cr)[None]
+    def take(self, frame: Frame) -> Plane:
+        """Return R'G'B' at full range as [N, 3, H, W]."""
+        return _paired([self.colour.to_rgb(*planes[:3]) for planes in _fields(frame)])
 
-    def put(self, frame: VideoFrame, before: Plane, after: Plane) -> None:
+    def put(self, frame: Frame, before: Plane, after: Plane) -> Frame:
         """Add the change between `before` and `after` to the three planes."""
-        frame.make_writable()
-        y, cb, cr = (plane_view(frame, index) for index in range(3))
-        self.colour.apply_change((y, cb, cr), before[0], after[0])
+        frame = frame.writable()
+        for (y, cb, cr, *_), old, new in zip(_fields(frame), before, after, strict=True):
+            rows = slice(0, y.shape[0])
+            self.colour.apply_change((y, cb, cr), old[:, rows], new[:, rows])
+        return frame
 
 
 def planes_for(clip: ClipInfo, engine: Engine) -> FramePlanes:
@@ -95,3 +104,21 @@ def planes_for(clip: ClipInfo, engine: Engine) -> FramePlanes:
     return RgbPlanes(
         Colour(format=clip.format, matrix=matrix, full_range=clip.full_range, siting=choose_siting(clip.siting))
     )
+
+
+def _fields(frame: Frame) -> list[tuple[Plane, ...]]:
+    """The planes of each part that is filtered by itself: the frame, or its top and its bottom field."""
+    if not frame.interlaced:
+        return [frame.planes]
+    return [tuple(plane[parity::2] for plane in frame.planes) for parity in (0, 1)]
+
+
+def _paired(parts: list[Plane]) -> Plane:
+    """[C, H, W] of each part as one array; the bottom field of an odd number of lines gets its last line twice."""
+    if len(parts) == 1:
+        return np.ascontiguousarray(parts[0])[None]
+    pair = np.empty((len(parts), *parts[0].shape), parts[0].dtype)
+    for target, part in zip(pair, parts, strict=True):
+        target[:, : part.shape[1]] = part
+        target[:, part.shape[1] :] = part[:, -1:]
+    return pair

@@ -17,6 +17,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from postfilter.errors import InputError
+from postfilter.video.frame import ColourTags
 from postfilter.video.pixels import PixelFormat, pixel_format
 from postfilter.video.reading.siting import read_siting
 from postfilter.video.reading.truncation import check_whole
@@ -68,6 +69,17 @@ class ClipInfo:
     def bit_depth(self) -> int:
         """Bits a sample."""
         return self.format.bit_depth
+
+    @property
+    def colour(self) -> ColourTags:
+        """What the samples mean."""
+        return ColourTags(
+            matrix=self.matrix,
+            transfer=self.transfer,
+            primaries=self.primaries,
+            full_range=self.full_range,
+            siting=self.siting,
+        )
 
 
 class Source:

@@ -1,0 +1,129 @@
+"""What happens to a frame between decoder and encoder: samples out, engine, guard, samples back."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from postfilter.errors import PostfilterError
+from postfilter.video.filtering.guard import looks_wrong
+from postfilter.video.record import FrameRecord
+
+if TYPE_CHECKING:
+    from postfilter.runtime import Engine
+    from postfilter.video.filtering.planes import FramePlanes
+    from postfilter.video.frame import Frame
+    from postfilter.video.pixels import Plane
+
+__all__ = ["Filtered", "FrameFilter"]
+
+_STEP = 8
+"""Every eighth sample of every eighth row is enough to tell how much a frame changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filtered:
+    """A frame that came out of the filter."""
+
+    frame: Frame
+    decoded: Frame | None
+    """As it went in, with memory of its own; None unless it was asked to be kept."""
+    record: FrameRecord
+
+
+class FrameFilter:
+    """Filters frames in order, several of them in flight.
+
+    Args:
+        engine: what filters them, loaded for their bit depth.
+        planes: how they are given to it.
+        keep_decoded: whether the frames as they went in are wanted as well; costs a copy of each.
+    """
+
+    def __init__(self, engine: Engine, planes: FramePlanes, *, keep_decoded: bool = False) -> None:
+        self.frames_flagged = 0
+        self.waiting_seconds = 0.0
+        """Spent in pulling frames from the iterable, which is not filtering."""
+        self._engine, self._planes, self._keep_decoded = engine, planes, keep_decoded
+        self._failure_before: Exception | None = None
+
+    def stream(self, frames: Iterable[Frame]) -> Iterator[Filtered]:
+        """Yield every frame filtered, in order.
+
+        The memory of a frame that was given is used again for the filtered one where nobody else reads it.
+
+        Raises:
+            PostfilterError: the engine fails; what the iterable raises comes through as it is.
+        """
+        under_way: deque[tuple[Frame, Plane]] = deque()
+
+        def inputs() -> Iterator[Plane]:
+            for frame in self._pulled(frames):
+                samples = self._planes.take(frame)
+                under_way.append((frame, samples))
+                yield samples
+
+        outputs = self._run(inputs())
+        index = 0
+        while True:
+            started, waited = time.perf_counter(), self.waiting_seconds
+            after = next(outputs, None)
+            if after is None:
+                return
+            frame, before = under_way.popleft()
+            decoded = frame.copy() if self._keep_decoded else None
+            guard = None
+            if looks_wrong(before, after, peak=frame.format.peak):
+                self.frames_flagged += 1
+                guard = "flat or shifted in brightness"
+            filtered = self._planes.put(frame, before, after)
+            seconds = time.perf_counter() - started - (self.waiting_seconds - waited)
+            record = FrameRecord(
+                index=index,
+                pts_seconds=frame.pts_seconds,
+                filter_ms=1000 * seconds,
+                change=_change(before, after),
+                guard=guard,
+            )
+            yield Filtered(frame=filtered, decoded=decoded, record=record)
+            index += 1
+
+    def _pulled(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        source = iter(frames)
+        while True:
+            before = time.perf_counter()
+            try:
+                frame = next(source, None)
+            except Exception as error:
+                self._failure_before = error
+                raise
+            self.waiting_seconds += time.perf_counter() - before
+            if frame is None:
+                return
+            yield frame
+
+    def _run(self, samples: Iterator[Plane]) -> Iterator[Plane]:
+        done = 0
+        try:
+            for output in self._engine.stream(samples):
+                yield output
+                done += 1
+        except Exception as error:
+            # What the decoder raised, or a refusal, says itself what is wrong; a backend's words do not.
+            if isinstance(error, PostfilterError) or error is self._failure_before:
+                raise
+            raise PostfilterError(
+                f"the engine failed near frame {done} ({error}); try another precision or --backend, and report it if "
+                "that helps"
+            ) from error
+
+
+def _change(before: Plane, after: Plane) -> float:
+    """Mean absolute difference, on a sample, in code values."""
+    old, new = (each[..., ::_STEP, ::_STEP].astype(np.float32) for each in (before, after))
+    return float(np.abs(new - old).mean())
