@@ -91,6 +91,11 @@ def _render(result: dict[str, Any], console: Console) -> None:
     table.add_row("speed", f"{result['fps']:.1f} fps, {result['speed_x']:.2f} x real time, {result['seconds']:.1f} s")
     table.add_row("a frame", "  ".join(f"{name} {value:.1f} ms" for name, value in stages.items()))
     table.add_row("latency", "  ".join(f"{name} {value:.0f} ms" for name, value in latency.items()))
+    limits = result["limits"]
+    what = f"{limits['cores']} cores" if limits["slowest"] == "cpu" else f"the {limits['slowest']} thread"
+    table.add_row(
+        "held back by", f"{what}: {limits['share']:.0%} of the {limits[limits['slowest'] + '_fps']:.0f} fps they allow"
+    )
     if result["tflops"] is not None:
         table.add_row("achieved", f"{result['tflops']:.3f} TFLOPS (a multiply-accumulate is two)")
     table.add_row("memory", f"{result['peak_memory_mb']:.0f} MB at most")

@@ -15,6 +15,7 @@ from postfilter.runtime.memory import PeakMemory
 from postfilter.video.filtering.planes import planes_for
 from postfilter.video.filtering.stage import FrameFilter
 from postfilter.video.frame import Frame
+from postfilter.video.limits import CpuTime, Limits, limits_of
 from postfilter.video.pipeline import Pipeline
 from postfilter.video.reading.source import ClipInfo, Source
 from postfilter.video.record import Observer
@@ -57,6 +58,8 @@ class VideoResult:
     """Resident memory of the whole process at its peak while the clip was filtered."""
     frames_flagged: int
     """Frames that came out black, flat or shifted in brightness; they are told of, not filtered again."""
+    limits: Limits
+    """What the cores and each stage by itself allow, which is the lowest, and how much of it was reached."""
     quality: VideoQuality | None
     """Where a reference was given."""
     warnings: list[str] = field(default_factory=list)
@@ -68,6 +71,7 @@ class VideoResult:
         content["output"] = None if self.output is None else str(self.output)
         content["tiles"] = {"total": 0, "reused": 0}
         content["guard"] = {"frames_flagged": content.pop("frames_flagged"), "frames_redone": 0}
+        content["limits"] = self.limits.as_json()
         content["quality"] = None if self.quality is None else self.quality.as_json()
         return content
 
@@ -129,7 +133,7 @@ def filter_video(
             sink = FileSink(target, source=clip, settings=settings, warnings=warnings)
         cleanup.callback(sink.discard)
         pipeline = Pipeline(source=clip, filtering=filtering, sink=sink, reference=compared, observers=observers)
-        with PeakMemory() as memory:
+        with PeakMemory() as memory, CpuTime() as cpu:
             pipeline.run(on_progress)
         if sink.frames_written != pipeline.frames_in:
             raise OutputError(
@@ -137,7 +141,7 @@ def filter_video(
                 "written, please report it"
             )
         quality = None if compared is None else compared.result()
-        result = _result(clip, target, engine, pipeline, filtering, memory, quality, warnings)
+        result = _result(clip, target, engine, pipeline, filtering, memory, cpu, quality, warnings)
         sink.commit()
         return result
 
@@ -175,6 +179,7 @@ def _result(
     pipeline: Pipeline,
     filtering: FrameFilter,
     memory: PeakMemory,
+    cpu: CpuTime,
     quality: VideoQuality | None,
     warnings: list[str],
 ) -> VideoResult:
@@ -202,6 +207,9 @@ def _result(
         tflops=None if kmac_per_px is None else 2e3 * kmac_per_px * info.width * info.height * fps / 1e12,
         peak_memory_mb=memory.idle_mb + memory.peak_mb,
         frames_flagged=filtering.frames_flagged,
+        limits=limits_of(
+            frames=frames, seconds=pipeline.seconds, cpu_seconds=cpu.seconds, busy_seconds=pipeline.busy_seconds
+        ),
         quality=quality,
         warnings=[*clip.warnings, *warnings],
     )
