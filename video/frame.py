@@ -55,8 +55,8 @@ class Frame:
     top_field_first: bool = False
     key_frame: bool = False
     qp: NDArray[np.float32] | None = None
-    """Quantiser of each block of 16x16 samples, [ceil(H / 16), ceil(W / 16)], where the bitstream tells (H.264: 0..51,
-    more by 6 for every 2 bits above 8)."""
+    """Quantiser of each block of 16x16 samples, [ceil(H / 16), ceil(W / 16)], where the bitstream tells it and
+    it was asked for: as H.264 and HEVC count it, 0..51, and down to -6 for each bit above 8. See `reading.qp`."""
     picture: VideoFrame | None = None
     """PyAV's frame that owns the memory, where there is one."""
 

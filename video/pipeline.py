@@ -129,7 +129,7 @@ class Pipeline:
             if isinstance(item, VideoFrame):
                 self.frames_in += 1
                 self._left_decoder.append(now)
-                self._decoded.put(Frame.from_av(item, colour=colour))
+                self._decoded.put(Frame.from_av(item, colour=colour, qp=self._source.qp_of(item)))
             else:
                 self._ready.put(item)
         self._decoded.close()

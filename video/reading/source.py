@@ -12,13 +12,16 @@ from types import TracebackType
 from typing import Any
 
 import av
+import numpy as np
 from av import Packet, VideoFrame
 from av.stream import Stream
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from postfilter.errors import InputError
 from postfilter.video.frame import ColourTags
 from postfilter.video.pixels import PixelFormat, pixel_format
+from postfilter.video.reading.qp import QpReader
 from postfilter.video.reading.siting import read_siting
 from postfilter.video.reading.truncation import check_whole
 from postfilter.video.target import check_source
@@ -89,12 +92,14 @@ class Source:
 
     Args:
         path: the file.
+        qp: whether the QP of its frames is wanted, which makes H.264 decode with fewer threads.
 
     Raises:
-        InputError: there is no such file, it is no video, it is damaged, or its pixel format cannot be filtered.
+        InputError: there is no such file, it is no video, it is damaged, its pixel format cannot be filtered, or its
+            QP cannot be read and is wanted.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, qp: bool = False) -> None:
         self.path = Path(path)
         self.warnings: list[str] = []
         self.container = _open(self.path)
@@ -102,6 +107,7 @@ class Source:
             self.stream = self._choose_stream()
             check_whole(self.container, self.path)
             self.stream.thread_type = "AUTO"  # decode several frames at once
+            self._qp = QpReader(self.stream) if qp else None
             self._frames_read = 0
             self._shape = (0, 0, "")
             self._undecodable = self._corrupt = self._restamped = self._hidden = 0
@@ -136,6 +142,15 @@ class Source:
         for item in self.items():
             if isinstance(item, VideoFrame):
                 yield item
+
+    @property
+    def qp_source(self) -> str | None:
+        """Where the QP of frames is read; None where it was not asked for."""
+        return None if self._qp is None else self._qp.source
+
+    def qp_of(self, frame: VideoFrame) -> NDArray[np.float32] | None:
+        """Return the QP of each block of a decoded frame, as `Frame.qp`; None where it is not asked for or known."""
+        return None if self._qp is None else self._qp.of(frame)
 
     def close(self) -> None:
         """Close the file."""
@@ -182,6 +197,8 @@ class Source:
             if not packet.size and packet.dts is not None:
                 continue  # an empty packet would tell the decoder that this is the end
             self._hidden += packet.is_discard
+            if self._qp is not None:
+                self._qp.take(packet)
             try:
                 frames = self.stream.decode(packet)
             except (av.FFmpegError, OSError, ValueError) as error:
