@@ -114,6 +114,24 @@ def test_chroma_lies_where_its_siting_says() -> None:
     assert red["center"][3] < red["left"][3] < red["center"][4] < red["left"][4]
 
 
+@pytest.mark.parametrize("siting", ["left", "center", "topleft"])
+@pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le"])
+def test_bands_leave_no_seam(name: str, siting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    random, form = np.random.default_rng(0), FORMATS[name]
+    size = (201, 32)
+    chroma = (-(-201 // (form.chroma_step or (1, 1))[1]), 16)
+    planes = tuple(random.integers(0, form.peak + 1, shape).astype(form.dtype) for shape in (size, chroma, chroma))
+    converter = colour(name, siting=siting)
+    found = []
+    for lines in (16, 1000):
+        monkeypatch.setattr("postfilter.video.filtering.colour._BAND_LINES", lines)
+        rgb = converter.to_rgb(*planes)
+        changed = tuple(each.copy() for each in planes)
+        converter.apply_change(changed, rgb, rgb[:, ::-1].copy())  # type: ignore[arg-type]
+        found.append((rgb, *changed))
+    assert all(np.array_equal(banded, whole) for banded, whole in zip(*found, strict=True))
+
+
 def test_an_unspecified_matrix_is_chosen_by_size() -> None:
     assert choose_matrix(2, width=720, height=576) == BT601
     assert choose_matrix(2, width=1280, height=534) == BT709

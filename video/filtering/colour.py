@@ -7,6 +7,7 @@ cube and chroma resampling touch the correction only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from postfilter.errors import InputError
+from postfilter.video.filtering.chroma import doubled_across, doubled_down, halved_across, halved_down
 from postfilter.video.pixels import PixelFormat, Plane
 
 __all__ = ["Colour", "Siting", "choose_matrix", "choose_siting"]
@@ -32,6 +34,8 @@ _KR_KB = {
 """Matrix coefficients of ITU-T H.273 -> the luma weights of red and blue."""
 
 _UNSPECIFIED = 2
+_BAND_LINES = 64
+"""Even, so that a band begins with a chroma line."""
 
 
 def choose_matrix(matrix: int, *, width: int, height: int) -> int:
@@ -77,20 +81,9 @@ class Colour:
 
         Chroma is interpolated linearly to every luma sample, from where its siting puts it.
         """
-        height, width = y.shape
-        luma_scale, chroma_scale, black = self._scales()
-        luma = (y.astype(np.float32) - np.float32(black)) * np.float32(luma_scale)
-        zero = np.float32((self.format.peak + 1) // 2)
-        pb = self._up((cb.astype(np.float32) - zero) * np.float32(chroma_scale), height, width)
-        pr = self._up((cr.astype(np.float32) - zero) * np.float32(chroma_scale), height, width)
-        kr, kb = _KR_KB[self.matrix]
-        kg = 1 - kr - kb
-        rgb = np.empty((3, height, width), self.format.dtype)
-        self._store(rgb[0], luma + np.float32(2 * (1 - kr)) * pr)
-        green = luma - np.float32(2 * (1 - kb) * kb / kg) * pb
-        green -= np.float32(2 * (1 - kr) * kr / kg) * pr
-        self._store(rgb[1], green)
-        self._store(rgb[2], luma + np.float32(2 * (1 - kb)) * pb)
+        rgb = np.empty((3, *y.shape), self.format.dtype)
+        for top, bottom in _bands(len(y)):
+            self._band_to_rgb((y, cb, cr), top, bottom, rgb[:, top:bottom])
         return rgb
 
     def apply_change(self, planes: tuple[Plane, Plane, Plane], before: Plane, after: Plane) -> None:
@@ -99,18 +92,54 @@ class Colour:
         The change of chroma is averaged down to the chroma samples with the transpose of what `to_rgb` interpolates
         with. Results are rounded and clipped to the code values' limits.
         """
-        change = after.astype(np.float32)
-        change -= before
+        for top, bottom in _bands(len(planes[0])):
+            self._apply_band(planes, top, bottom, before, after)
+
+    def _band_to_rgb(self, planes: tuple[Plane, Plane, Plane], top: int, bottom: int, target: Plane) -> None:
+        import cv2
+
+        y = planes[0][top:bottom]
+        down = (self.format.chroma_step or (1, 1))[1]
+        # A chroma line more on either side, to interpolate with.
+        first = max(0, top // down - 1)
+        luma_scale, chroma_scale, black = self._scales()
+        zero = (self.format.peak + 1) // 2
+        luma = _scaled(y, luma_scale, -black * luma_scale)
+        lines = slice(first, -(-bottom // down) + 1)
+        pb, pr = (
+            self._up(_scaled(each[lines], chroma_scale, -zero * chroma_scale), top - down * first, y)
+            for each in planes[1:]
+        )
         kr, kb = _KR_KB[self.matrix]
-        luma = np.float32(kr) * change[0]
-        luma += np.float32(1 - kr - kb) * change[1]
-        luma += np.float32(kb) * change[2]
+        kg = 1 - kr - kb
+        self._add(luma, pr, 2 * (1 - kr), target[0])
+        self._add(luma, pb, 2 * (1 - kb), target[2])
+        cv2.addWeighted(pr, -2 * (1 - kr) * kr / kg, pb, -2 * (1 - kb) * kb / kg, 0, dst=pr)
+        self._add(luma, pr, 1, target[1])
+
+    def _apply_band(
+        self, planes: tuple[Plane, Plane, Plane], top: int, bottom: int, before: Plane, after: Plane
+    ) -> None:
+        import cv2
+
+        # Two lines more above, which the first chroma line may be an average of as well.
+        first = max(0, top - 2)
+        rows = slice(first, bottom)
+        red, green, blue = (
+            cv2.subtract(new[rows], old[rows], dtype=cv2.CV_32F) for old, new in zip(before, after, strict=True)
+        )
+        kr, kb = _KR_KB[self.matrix]
+        luma = cv2.addWeighted(red, kr, green, 1 - kr - kb, 0)
+        cv2.scaleAdd(blue, kb, luma, dst=luma)
         luma_scale, chroma_scale, _ = self._scales()
-        y, cb, cr = planes
-        self._store(y, y + luma / np.float32(luma_scale))
-        for plane, channel, weight in ((cb, change[2], kb), (cr, change[0], kr)):
-            difference = (channel - luma) * np.float32(1 / (2 * (1 - weight) * chroma_scale))
-            self._store(plane, plane + self._down(difference)[: len(plane)])
+        y, *chroma = planes
+        down = (self.format.chroma_step or (1, 1))[1]
+        for plane, channel, weight in zip(chroma, (blue, red), (kb, kr), strict=True):
+            factor = 1 / (2 * (1 - weight) * chroma_scale)
+            cv2.addWeighted(channel, factor, luma, -factor, 0, dst=channel)
+            lines = plane[top // down : -(-bottom // down)]
+            self._add(lines, self._down(channel)[(top - first) // down :][: len(lines)], 1, lines)
+        self._add(y[top:bottom], luma[top - first :], 1 / luma_scale, y[top:bottom])
 
     def _scales(self) -> tuple[float, float, float]:
         """Factors from luma and chroma codes to R'G'B' codes, and the code of black."""
@@ -119,50 +148,46 @@ class Colour:
             return 1.0, 1.0, 0.0
         return peak / (219 * unit), peak / (224 * unit), 16.0 * unit
 
-    def _up(self, chroma: Float, height: int, width: int) -> Float:
+    def _up(self, chroma: Float, skipped: int, y: Plane) -> Float:
+        """Interpolate a band of chroma lines to the lines of `y`, after the first few."""
         across, down = self.format.chroma_step or (1, 1)
-        if down == 2:
-            chroma = _double(chroma, cosited=self.siting == "topleft")[:height]
+        height, width = y.shape
         if across == 2:
-            chroma = _double(chroma.T, cosited=self.siting != "center")[:width].T
+            chroma = doubled_across(chroma, cosited=self.siting != "center")[:, :width]
+        if down == 2:
+            chroma = doubled_down(chroma, cosited=self.siting == "topleft")
+        chroma = chroma[skipped : skipped + height]
         # The bottom field of 4:2:0 may have a chroma line less than half its luma lines.
         return np.pad(chroma, ((0, height - len(chroma)), (0, 0)), "edge") if len(chroma) < height else chroma
 
     def _down(self, change: Float) -> Float:
         across, down = self.format.chroma_step or (1, 1)
-        if across == 2:
-            change = _halve(change.T, cosited=self.siting != "center").T
         if down == 2:
-            change = _halve(change, cosited=self.siting == "topleft")
+            change = halved_down(change, cosited=self.siting == "topleft")
+        if across == 2:
+            change = halved_across(change, cosited=self.siting != "center")
         return change
 
-    def _store(self, target: Plane, values: NDArray[Any]) -> None:
-        np.rint(values, out=values)
-        np.clip(values, 0, self.format.peak, out=values)
-        target[...] = values
+    def _add(self, base: NDArray[Any], change: Float, factor: float, target: Plane) -> None:
+        """Write base + factor · change, rounded and clipped to the code values' limits."""
+        import cv2
+
+        if factor != 1:
+            change = _scaled(change, factor, 0)
+        # OpenCV rounds halves to even, as NumPy does, and clips to the type; above 8 bits the peak is lower than that.
+        cv2.add(base, change, dst=target, dtype=cv2.CV_8U if target.dtype == np.uint8 else cv2.CV_16U)
+        if self.format.peak < np.iinfo(target.dtype).max:
+            np.minimum(target, self.format.peak, out=target)
 
 
-def _double(rows: Float, *, cosited: bool) -> Float:
-    """Interpolate linearly along the first axis to twice the rows; edges are replicated."""
-    after = np.concatenate([rows[1:], rows[-1:]])
-    doubled = np.empty((2 * rows.shape[0], *rows.shape[1:]), np.float32)
-    if cosited:  # a sample lies on every even row
-        doubled[0::2] = rows
-        doubled[1::2] = (rows + after) * np.float32(0.5)
-    else:  # a sample lies half-way between an even row and the next
-        before = np.concatenate([rows[:1], rows[:-1]])
-        doubled[0::2] = rows * np.float32(0.75) + before * np.float32(0.25)
-        doubled[1::2] = rows * np.float32(0.75) + after * np.float32(0.25)
-    return doubled
+def _bands(height: int) -> Iterator[tuple[int, int]]:
+    """Yield (first line, last line exclusive) of what is converted at a time, so that it stays in the cache."""
+    for top in range(0, height, _BAND_LINES):
+        yield top, min(height, top + _BAND_LINES)
 
 
-def _halve(rows: Float, *, cosited: bool) -> Float:
-    """Average along the first axis to half the rows (rounded up); edges are replicated."""
-    if rows.shape[0] % 2:
-        rows = np.concatenate([rows, rows[-1:]])
-    even, odd = rows[0::2], rows[1::2]
-    if not cosited:
-        return (even + odd) * np.float32(0.5)
-    # Edge replication: before the first row lies the first row itself.
-    before = np.concatenate([even[:1], odd[:-1]])
-    return even * np.float32(0.5) + (odd + before) * np.float32(0.25)
+def _scaled(plane: NDArray[Any], factor: float, offset: float) -> Float:
+    import cv2
+
+    scaled: Any = cv2.addWeighted(plane, factor, plane, 0, offset, dtype=cv2.CV_32F)
+    return scaled
