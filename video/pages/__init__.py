@@ -1,0 +1,1 @@
+"""What the report and the preview share: frames as pictures for a browser, the looks of a page, its slider."""
