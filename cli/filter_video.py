@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from postfilter.cli.command import Command, Reporter
 from postfilter.cli.engine_choice import add_engine_choice, open_chosen_engine
+from postfilter.cli.watching import add_watching, check_watching, watching
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +44,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sink", choices=("file", "null"), default="file", help="null: decode and filter only, write nothing"
     )
     encoding.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    add_watching(parser)
 
 
 def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
@@ -60,9 +62,11 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
         check_target(target, source=arguments.input, overwrite=arguments.overwrite)
     elif arguments.sink == "file":
         raise OutputError("no output is named; give one, or --sink null to measure only")
+    check_watching(arguments)
     with (
         open_chosen_engine(arguments, reporter, bit_depth=clip.bit_depth) as engine,
         reporter.progress(arguments.input.name) as update,
+        watching(arguments, reporter, update) as watch,
     ):
         result = filter_video(
             arguments.input,
@@ -71,8 +75,10 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             **encoding,
             reference=arguments.reference,
             overwrite=arguments.overwrite,
-            on_progress=update,
+            observers=watch.observers,
+            on_progress=watch.on_progress,
         )
+        watch.finish(result, engine.manifest)
     for warning in result.warnings:
         reporter.warn(warning)
     content = result.as_json()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,6 +32,15 @@ def _tensorrt_missing() -> str | None:
     return _cuda_missing()
 
 
+def _browser_missing() -> str | None:
+    try:
+        import selenium  # noqa: F401
+    except ImportError:
+        return "selenium is not installed"
+    absent = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    return f"no {' and no '.join(absent)} on the path" if absent else None
+
+
 @dataclass(frozen=True)
 class _Capability:
     """What a marked test needs. With its variable set to 1 the absence is a failure, never a skip."""
@@ -40,6 +50,7 @@ class _Capability:
 
 
 _CAPABILITIES = {
+    "browser": _Capability("POSTFILTER_REQUIRE_BROWSER", _browser_missing),
     "gpu": _Capability("POSTFILTER_REQUIRE_GPU", _cuda_missing),
     "tensorrt": _Capability("POSTFILTER_REQUIRE_TENSORRT", _tensorrt_missing),
 }

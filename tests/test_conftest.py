@@ -18,19 +18,23 @@ def test_it():
 
 
 def outcome(folder: Path, marker: str, **environment: str) -> str:
-    """How one marked test ends in a pytest of its own that sees no GPU."""
+    """How one marked test ends in a pytest of its own that sees neither a GPU nor a browser."""
     shutil.copy(Path(__file__).with_name("conftest.py"), folder)
     (folder / "test_marked.py").write_text(MARKED.format(marker=marker))
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n tensorrt\n slow\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = browser\n gpu\n tensorrt\n slow\n")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("POSTFILTER_REQUIRE", "PYTEST"))}
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", str(folder)]
     done = subprocess.run(
-        command, env=clean | {"CUDA_VISIBLE_DEVICES": ""} | environment, cwd=folder, capture_output=True, text=True
+        command,
+        env=clean | {"CUDA_VISIBLE_DEVICES": "", "PATH": ""} | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
     return done.stdout
 
 
-@pytest.mark.parametrize("marker", ["gpu", "tensorrt"])
+@pytest.mark.parametrize("marker", ["browser", "gpu", "tensorrt"])
 def test_a_missing_device_skips_unless_it_is_required(tmp_path, marker):
     variable = f"POSTFILTER_REQUIRE_{marker.upper()}"
     skipped = outcome(tmp_path, marker)

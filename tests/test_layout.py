@@ -123,7 +123,7 @@ def test_every_command_is_installed_and_behind_the_door():
     assert all(scripts[name] == f"postfilter.cli.{name.replace('-', '_')}:main" for name in COMMANDS)
 
 
-def test_the_wheel_holds_every_module_the_weights_and_the_type_marker(tmp_path):
+def test_the_wheel_holds_every_module_the_weights_the_pages_and_the_type_marker(tmp_path):
     tree = tmp_path / "tree"
     leave = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "tests", "demo-output", "runs")
     shutil.copytree(ROOT, tree, symlinks=True, ignore=leave)
@@ -136,6 +136,7 @@ def test_the_wheel_holds_every_module_the_weights_and_the_type_marker(tmp_path):
         *SOURCES,
         *(ROOT / "models/weights").glob("*.safetensors"),
         *(ROOT / "models/weights").glob("*.json"),
+        *(path for suffix in ("css", "html", "js") for path in (ROOT / "video").rglob(f"*.{suffix}")),
     ]
     wanted = {"postfilter/" + path.relative_to(ROOT).as_posix() for path in code_and_data}
     wanted |= {f"postfilter/{path.name}" for path in (ROOT / "postfilter").glob("*.py")} | {"postfilter/py.typed"}

@@ -45,6 +45,10 @@ class Channel(Generic[Item]):
         self._items: deque[Item] = deque()
         self._closed = False
 
+    def __len__(self) -> int:
+        """How many items wait at this moment."""
+        return len(self._items)
+
     def put(self, item: Item) -> None:
         """Append an item, waiting for room.
 

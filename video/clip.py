@@ -106,7 +106,8 @@ def filter_video(
         reference: the undegraded source of the clip; its ΔPSNR is then measured.
         overwrite: whether an existing `target` may be replaced.
         observers: are shown each frame with its figures, see `video.record`; costs a copy of each.
-        on_progress: called as on_progress(frames done, frames expected or None, fps=…, speed=…).
+        on_progress: called as on_progress(frames done, frames expected or None, fps=…, speed=…, stages_ms=…, queues=…):
+            the stages as in the result so far, and of the queue before each stage what waits and its room.
 
     Raises:
         InputError: the clip or the reference cannot be read or filtered with this engine.

@@ -63,11 +63,14 @@ class Pipeline:
         self._ready: Channel[Filtered | Packet[Any]] = Channel(self._stop, capacity=_ITEMS_WAITING)
         self._left_decoder: deque[float] = deque()
         """When each frame that the sink has not yet taken left the decoder."""
+        self._entered: deque[float] = deque()
+        """The same of each frame that has not yet left the filter."""
 
     def run(self, on_progress: Callable[..., None] | None = None) -> None:
         """Take the whole clip through; return when the sink has taken everything.
 
-        `on_progress(done, total, fps=…)` is called in the calling thread, about ten times a second.
+        `on_progress(done, total, fps=…, speed=…, stages_ms=…, queues=…)` is called in the calling thread, about ten
+        times a second.
 
         Raises:
             PostfilterError: the first failure of any thread.
@@ -104,7 +107,17 @@ class Pipeline:
             return
         done = len(self.latencies)
         fps = done / max(time.perf_counter() - started, 1e-9)
-        on_progress(done, self._source.info.frames, fps=fps, speed=fps / float(self._source.info.frame_rate))
+        on_progress(
+            done,
+            self._source.info.frames,
+            fps=fps,
+            speed=fps / float(self._source.info.frame_rate),
+            stages_ms={name: 1000 * seconds / max(done, 1) for name, seconds in self.busy_seconds.items()},
+            queues={
+                "filter": (len(self._decoded), _FRAMES_WAITING),
+                "encode": (len(self._ready), _ITEMS_WAITING),
+            },
+        )
 
     def _guarded(self, work: Callable[[], None], ended: threading.Event) -> None:
         try:
@@ -129,6 +142,7 @@ class Pipeline:
             if isinstance(item, VideoFrame):
                 self.frames_in += 1
                 self._left_decoder.append(now)
+                self._entered.append(now)
                 self._decoded.put(Frame.from_av(item, colour=colour, qp=self._source.qp_of(item)))
             else:
                 self._ready.put(item)
@@ -153,11 +167,13 @@ class Pipeline:
 
     def _look(self, each: Filtered) -> None:
         """Compare and show a frame, which is not filtering."""
+        entered = self._entered.popleft()
         if each.decoded is None:
             return
         if self._reference is not None:
             psnr = self._reference.measure(each.decoded.planes[0], each.frame.planes[0])
             each.record.psnr_decoded, each.record.psnr_filtered = psnr
+        each.record.latency_ms = 1000 * (time.perf_counter() - entered)
         for observer in self._observers:
             observer.see(each.record, each.decoded, each.frame)
 

@@ -22,6 +22,8 @@ class FrameRecord:
     """Time since the frame before it came out of the filter, without waiting for the decoder."""
     change: float
     """Mean absolute difference between filtered and decoded luma, in code values, on a sample of them."""
+    latency_ms: float | None = None
+    """From leaving the decoder to leaving the filter, waiting in between included, where somebody looks at it."""
     qp: float | None = None
     """Mean quantiser, where the bitstream tells."""
     tiles: int = 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from postfilter.runtime import Engine, EngineManifest, load_engine, sha256_of_file, write_manifest
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 Pts = list[int]
 
@@ -189,3 +193,27 @@ def seen() -> type[Clip]:
 def write(photograph: NDArray[np.uint8]) -> Callable[..., Path]:
     """`write(path, …)`: `write_clip` of the photograph."""
     return functools.partial(write_clip, photograph=photograph)
+
+
+_CHROMIUM = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1280,900"
+)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """The system's Chromium with an empty profile; it keeps the console's lines and every request of a page.
+
+    For tests with the marker `browser`, which are skipped where it is absent.
+    """
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for flag in (*_CHROMIUM.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()

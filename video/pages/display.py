@@ -115,7 +115,7 @@ def _shrunk(planes: tuple[Plane, ...], longest: int | None) -> tuple[Plane, ...]
     )
 
 
-def _tone_mapped(signal: NDArray[np.float32], transfer: int) -> Picture:
+def _tone_mapped(signal: NDArray[Any], transfer: int) -> Picture:
     """Bring HDR R'G'B' [3, H, W] of 0..1 to sRGB: a curve that keeps mid-tones and rolls off to the peak."""
     nits = _pq_nits(signal) if transfer == _PQ else _hlg_nits(signal)
     linear = np.tensordot(_BT2020_TO_BT709, nits / np.float32(_WHITE_NITS), axes=1).clip(0)
@@ -129,14 +129,14 @@ def _tone_mapped(signal: NDArray[np.float32], transfer: int) -> Picture:
     return np.ascontiguousarray(np.rint(255 * encoded).astype(np.uint8).transpose(1, 2, 0))
 
 
-def _pq_nits(signal: NDArray[np.float32]) -> NDArray[Any]:
+def _pq_nits(signal: NDArray[Any]) -> NDArray[Any]:
     """SMPTE ST 2084."""
     m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
     power = signal ** np.float32(1 / m2)
     return 10000 * ((power - c1).clip(0) / (c2 - c3 * power)) ** np.float32(1 / m1)
 
 
-def _hlg_nits(signal: NDArray[np.float32]) -> NDArray[Any]:
+def _hlg_nits(signal: NDArray[Any]) -> NDArray[Any]:
     """ITU-R BT.2100: the inverse OETF, then the OOTF of a 1000-nit screen (system gamma 1.2)."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / np.float32(a)) + b) / 12)

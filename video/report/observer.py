@@ -86,6 +86,8 @@ class ReportObserver:
     def _draw(self, record: FrameRecord) -> None:
         self._add("filter_ms", record.index, record.filter_ms)
         self._add("change", record.index, record.change)
+        if record.latency_ms is not None:
+            self._add("latency_ms", record.index, record.latency_ms)
         if record.qp is not None:
             self._add("qp", record.index, record.qp)
         delta = _improvement(record)
@@ -113,7 +115,7 @@ class ReportObserver:
         def keep() -> Kept:
             nonlocal copy
             if copy is None:
-                copy = Kept(record=dataclasses.replace(record), decoded=_copied(decoded), filtered=_copied(filtered))
+                copy = Kept(record=dataclasses.replace(record), decoded=decoded.copy(), filtered=filtered.copy())
             return copy
 
         self._changed.offer(record.index, record.change, keep)
@@ -126,7 +128,3 @@ def _improvement(record: FrameRecord) -> float | None:
     if record.psnr_decoded is None or record.psnr_filtered is None:
         return None
     return record.psnr_filtered - record.psnr_decoded
-
-
-def _copied(frame: Frame) -> Frame:
-    return dataclasses.replace(frame, planes=tuple(each.copy() for each in frame.planes), picture=None)

@@ -75,7 +75,7 @@ def _embed(kept: Kept, share: int) -> Pair:
                 how += "" if scale == 1 else f", 1/{scale} of the size"
                 return Pair(width=width, height=height, decoded=uris[0], filtered=uris[1], how=how, crop=crop)
         scale, height, width = 2 * scale, max(1, height // 2), max(1, width // 2)
-        before, after = (cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA) for each in (before, after))
+        before, after = (_smaller(each, width, height) for each in (before, after))
 
 
 def _crop(kept: Kept, before: Picture, after: Picture) -> Crop:
@@ -98,13 +98,17 @@ def _crop(kept: Kept, before: Picture, after: Picture) -> Crop:
 def _where_most_changed(old: NDArray[np.generic], new: NDArray[np.generic]) -> tuple[int, int, int, int]:
     """Left, top, width, height of the part with the largest sum of absolute differences."""
     height, width = (min(most, side) for most, side in zip(reversed(_CROP), old.shape, strict=True))
-    difference = cv2.absdiff(np.ascontiguousarray(old), np.ascontiguousarray(new))  # type: ignore[call-overload]
+    difference = cv2.absdiff(np.ascontiguousarray(old), np.ascontiguousarray(new))
     sums = cv2.integral(difference)
     totals = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     top, left = np.unravel_index(int(np.argmax(totals)), totals.shape)
     return int(left), int(top), width, height
 
 
+def _smaller(picture: Picture, width: int, height: int) -> Picture:
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def _webp(picture: Picture, quality: int) -> str:
     _, data = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])
-    return "data:image/webp;base64," + base64.b64encode(data).decode("ascii")
+    return "data:image/webp;base64," + base64.b64encode(data.tobytes()).decode("ascii")

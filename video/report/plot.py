@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from postfilter.errors import MissingDependencyError
 
@@ -54,7 +54,7 @@ def draw_curves(curves: Mapping[str, Curve], *, marks: Mapping[int, str]) -> str
     rows = [row for row in _ROWS if row[0] in curves]
     if not rows:
         return ""
-    look = {
+    look: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "postfilter",
         "font.size": 9,
@@ -95,8 +95,8 @@ def _draw_row(axes: Axes, curve: Curve, title: str, unit: str) -> None:
     low, high = points.low.min(), points.high.max()
     if high - low < 1e-9:  # a flat curve lies in the middle, and its scale does not magnify nothing
         axes.set_ylim(low - max(1.0, abs(low) / 10), high + max(1.0, abs(high) / 10))
-    elif 0 <= low < 0.5 * high:
-        axes.set_ylim(bottom=0)
+    elif title != "QP":  # how large a figure is shows only from zero
+        axes.set_ylim(bottom=min(0, low * 1.1), top=max(0, high) * 1.1)
 
 
 def _draw_marks(axes: Axes, curve: Curve, marks: Mapping[int, str]) -> None:
