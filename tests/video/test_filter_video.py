@@ -152,7 +152,7 @@ def test_the_result_tells_what_happened(engine: Engines, clip_pair: Any, seen: S
     assert told["peak_memory_mb"] > 10
     assert told["guard"] == {"frames_flagged": 0, "frames_redone": 0}
     assert told["quality"] is None
-    assert calls[-1][:2] == (24, 24) and set(calls[-1][2]) == {"fps", "speed"}
+    assert calls[-1][:2] == (24, 24) and set(calls[-1][2]) == {"fps", "speed", "stages_ms", "queues"}
 
 
 def test_the_null_sink_writes_nothing(engine: Engines, clip_pair: Any, seen: Seen, tmp_path: Path) -> None:
