@@ -75,10 +75,14 @@ def measure(clip: Path, engine: Engine, work: Path, repeat: int) -> dict[str, An
         )
     best = {key: max(each[key] for each in parts) for key in parts[0]}
     best["null_bound_fps"] = max(each["null_bound_fps"] for each in parts)
-    return {"clip": clip.name, "frames": whole.frames_in, "size": f"{whole.width}x{whole.height}"} | best | {
-        "null_share": best["null_fps"] / best["null_bound_fps"],
-        "slowest": whole.limits.slowest,
-    }
+    return (
+        {"clip": clip.name, "frames": whole.frames_in, "size": f"{whole.width}x{whole.height}"}
+        | best
+        | {
+            "null_share": best["null_fps"] / best["null_bound_fps"],
+            "slowest": whole.limits.slowest,
+        }
+    )
 
 
 def engine_alone_fps(clip: Path, engine: Engine) -> float:

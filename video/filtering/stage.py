@@ -81,13 +81,15 @@ class FrameFilter:
             if looks_wrong(before, after, peak=frame.format.peak):
                 self.frames_flagged += 1
                 guard = "flat or shifted in brightness"
+            change = _change(before, after)
+            # From here on `before` may be gone: it can be the frame's own memory, which is written to.
             filtered = self._planes.put(frame, before, after)
             seconds = time.perf_counter() - started - (self.waiting_seconds - waited)
             record = FrameRecord(
                 index=index,
                 pts_seconds=frame.pts_seconds,
                 filter_ms=1000 * seconds,
-                change=_change(before, after),
+                change=change,
                 guard=guard,
             )
             yield Filtered(frame=filtered, decoded=decoded, record=record)
