@@ -167,7 +167,8 @@ def render(result: dict[str, Any]) -> None:
     for row in result["clips"]:
         print(f"{row['clip']}: {row['frames']} frames of {row['size']}")
         print(
-            f"  alone: decode {row['decode_fps']:.0f}, engine {row['engine_fps']:.1f}, encode {row['encode_fps']:.0f} fps"
+            f"  alone: decode {row['decode_fps']:.0f}, engine {row['engine_fps']:.1f}, "
+            f"encode {row['encode_fps']:.0f} fps"
         )
         print(
             f"  end to end {row['end_to_end_fps']:.1f} fps, {row['share_of_limit']:.0%} of what its slowest resource "
