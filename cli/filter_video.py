@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from postfilter.cli.command import Command, Reporter
 from postfilter.cli.engine_choice import add_engine_choice, open_chosen_engine
-from postfilter.cli.watching import add_watching, check_watching, watching
+from postfilter.cli.watching import add_watching, watching
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,11 +62,10 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
         check_target(target, source=arguments.input, overwrite=arguments.overwrite)
     elif arguments.sink == "file":
         raise OutputError("no output is named; give one, or --sink null to measure only")
-    check_watching(arguments)
     with (
+        watching(arguments) as watch,
         open_chosen_engine(arguments, reporter, bit_depth=clip.bit_depth) as engine,
         reporter.progress(arguments.input.name) as update,
-        watching(arguments, reporter, update) as watch,
     ):
         result = filter_video(
             arguments.input,
@@ -76,7 +75,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             reference=arguments.reference,
             overwrite=arguments.overwrite,
             observers=watch.observers,
-            on_progress=watch.on_progress,
+            on_progress=watch.progress(update, engine.manifest),
         )
         watch.finish(result, engine.manifest)
     for warning in result.warnings:

@@ -6,21 +6,21 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from postfilter.cli.command import Reporter
     from postfilter.runtime import EngineManifest
     from postfilter.video import Observer, VideoResult
+    from postfilter.video.preview import Preview
     from postfilter.video.report import ReportObserver
 
-__all__ = ["Watch", "add_watching", "check_watching", "watching"]
+__all__ = ["Watch", "add_watching", "watching"]
 
 
 def add_watching(parser: argparse.ArgumentParser) -> None:
-    """Add `--report`, which sets `report` to a path or None."""
+    """Add `--report`, `--preview` and `--preview-host`; the first two set None where they are not given."""
     group = parser.add_argument_group("for the eyes")
     group.add_argument(
         "--report",
@@ -28,34 +28,62 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.html",
         help="write one self-contained page: before and after, curves of all frames, figures, settings",
     )
-
-
-def check_watching(arguments: argparse.Namespace) -> None:
-    """Refuse what could not be shown, before any work is done.
-
-    Raises:
-        OutputError: the report exists (without `--overwrite`) or cannot be written.
-        MissingDependencyError: a package that the report needs is not installed.
-    """
-    if arguments.report is not None:
-        from postfilter.video.report import check_report
-
-        check_report(arguments.report, source=arguments.input, overwrite=arguments.overwrite)
+    group.add_argument(
+        "--preview",
+        type=_port,
+        nargs="?",
+        const=0,
+        metavar="PORT",
+        help="show input and output side by side in a browser while the job runs; its address is told on stderr "
+        "(default port: a free one)",
+    )
+    group.add_argument(
+        "--preview-host",
+        default="127.0.0.1",
+        metavar="HOST",
+        help="address to serve the preview at; any but the default lets others see the video (default: 127.0.0.1, "
+        "this machine alone)",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
     """What looks at a clip while it is filtered."""
 
-    on_progress: Callable[..., None]
-    """For `filter_video`."""
-    observers: list[Observer] = field(default_factory=list)
-    """For `filter_video`."""
-    report: ReportObserver | None = None
-    report_path: Path | None = None
+    report: ReportObserver | None
+    report_path: Path | None
+    preview: Preview | None
+
+    @property
+    def observers(self) -> list[Observer]:
+        """For `filter_video`."""
+        seeing: list[Observer | None] = [self.report, self.preview]
+        return [each for each in seeing if each is not None]
+
+    def progress(self, update: Callable[..., None], manifest: EngineManifest) -> Callable[..., None]:
+        """Return what `filter_video` calls as its work goes on.
+
+        Args:
+            update: the progress bar's, as `Reporter.progress` yields it.
+            manifest: of the engine, of which the preview tells.
+        """
+        if self.preview is not None:
+            precision = manifest.precision_run or manifest.precision
+            self.preview.state(subtitle=f"{manifest.model} {precision} {manifest.backend}")
+
+        def tell(done: int, total: int | None, *, fps: float, speed: float, **state: Any) -> None:
+            update(done, total, fps=fps, speed=speed)
+            if self.preview is not None:
+                self.preview.state(done=done, total=total, fps=fps, speed=speed, **state)
+
+        return tell
 
     def finish(self, result: VideoResult, manifest: EngineManifest) -> None:
-        """Write the report, where one is wanted."""
+        """Write the report, where one is wanted.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         if self.report is not None and self.report_path is not None:
             from postfilter.video.report import write_report
 
@@ -64,18 +92,39 @@ class Watch:
 
 
 @contextmanager
-def watching(arguments: argparse.Namespace, reporter: Reporter, update: Callable[..., None]) -> Iterator[Watch]:
-    """Start what the user asked for and yield it; `update` is the progress bar's, as `Reporter.progress` yields it."""
-    with ExitStack():
-        observers: list[Observer] = []
-        report = None
+def watching(arguments: argparse.Namespace) -> Iterator[Watch]:
+    """Start what the user asked for and yield it; enter it before long work, which it may refuse.
+
+    Raises:
+        OutputError: the report exists (without `--overwrite`) or cannot be written.
+        MissingDependencyError: a package that the report needs is not installed.
+        InputError: the preview's port is taken, or its host is none of this machine.
+    """
+    with ExitStack() as stack:
+        report = preview = None
         if arguments.report is not None:
-            from postfilter.video.report import ReportObserver
+            from postfilter.video.report import ReportObserver, check_report
 
+            check_report(arguments.report, source=arguments.input, overwrite=arguments.overwrite)
             report = ReportObserver()
-            observers.append(report)
+        if arguments.preview is not None:
+            from postfilter.video.preview import Preview
 
-        def tell(done: int, total: int | None, *, fps: float, speed: float, **state: Any) -> None:
-            update(done, total, fps=fps, speed=speed)
+            title = Path(arguments.input).name
+            preview = Preview(
+                title=title, subtitle="making the engine ready", port=arguments.preview, host=arguments.preview_host
+            )
+            stack.enter_context(preview)
+            # Told even with --quiet: without it a page on a free port cannot be found.
+            sys.stderr.write(f"preview: {preview.url}\n")
+            sys.stderr.flush()
+        yield Watch(report=report, report_path=arguments.report, preview=preview)
 
-        yield Watch(on_progress=tell, observers=observers, report=report, report_path=arguments.report)
+
+def _port(text: str) -> int:
+    """Return a port's number, for argparse."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; give a port from 1 to 65535, or put --preview alone behind INPUT and OUTPUT"
+        )
+    return int(text)

@@ -104,8 +104,9 @@ const paint = (bitmap, pair) => {
   }
   $("view").style.aspectRatio = `${pair.width} / ${pair.height}`;
   $("view").style.setProperty("--shape", pair.width / pair.height);
-  const milliseconds = String(Math.floor((pair.pts_seconds % 1) * 1000)).padStart(3, "0");
-  $("frame").textContent = `${clock(Math.floor(pair.pts_seconds))}.${milliseconds}   frame ${text(pair.index, 0)}`;
+  const milliseconds = Math.round(pair.pts_seconds * 1000);
+  const rest = String(milliseconds % 1000).padStart(3, "0");
+  $("frame").textContent = `${clock(Math.floor(milliseconds / 1000))}.${rest}, frame ${text(pair.index, 0)}`;
   document.body.dataset.pair = pair.number;
 };
 

@@ -66,7 +66,7 @@ class Server:
         self._http.assets = _assets()
         self._host = host
         self._thread = threading.Thread(
-            target=self._http.serve_forever, args=(0.1,), name="postfilter-preview", daemon=True
+            target=self._http.serve_forever, args=(0.03,), name="postfilter-preview", daemon=True
         )
 
     @property
@@ -134,6 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "postfilter", ""
     timeout = 60.0
+    # Head and body of an answer leave together, at once.
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         """Answer one request."""
