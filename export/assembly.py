@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from postfilter.errors import OutputError
 from postfilter.export.cache import cache_folder
 from postfilter.export.costs import cost
+from postfilter.export.further import declared_inputs
 from postfilter.export.graph import BIT_DEPTH, graph_bytes
 from postfilter.export.plan import build_plan
 from postfilter.export.plan_options import PlanOptions, frame_range
@@ -83,7 +84,7 @@ class Assembly:
                 )
             if self.workshop is not None:
                 sizes = frame_range(
-                    channels=card.channels, multiple=card.size_multiple, size=self.size, options=self.plan_options
+                    channels=card.input_channels, multiple=card.size_multiple, size=self.size, options=self.plan_options
                 )
                 plan = build_plan(
                     self.workshop,
@@ -106,6 +107,7 @@ class Assembly:
             precision=precision,
             sample_type=sample_type(BIT_DEPTH),
             bit_depth=BIT_DEPTH,
+            inputs=declared_inputs(card),
             size=self.size,
             size_multiple=card.size_multiple,
             halo=self.halo,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postfilter import models
-from postfilter.errors import UnknownNameError
+from postfilter.errors import InputError, UnknownNameError
 from postfilter.export.folder import check_replaceable, staging_folder
 from postfilter.export.key import DEFAULT_DEVICE, request_parts, with_key
 from postfilter.export.pictures import drawn_frames, read_frames
@@ -103,6 +103,11 @@ def build_engine(
     if backend not in BACKENDS:
         raise UnknownNameError("backend", backend, tuple(BACKENDS))
     check_precision(precision, backend, device=device or DEFAULT_DEVICE[backend])
+    if precision == "int8" and card.inputs:
+        raise InputError(
+            f"{model} reads {', '.join(card.inputs)} besides the picture, which calibration does not feed: int8 is "
+            "not to be had; take --fp16 or --bf16"
+        )
     check_replaceable(output)
     options = quantize_options or QuantizeOptions()
     workshop = None

@@ -97,7 +97,7 @@ def cost(name: str, width: int, height: int) -> Cost:
     multiple = card(name).size_multiple
     width, height = -(-width // multiple) * multiple, -(-height // multiple) * multiple
     network = build(name)
-    layers = list(_layers(network, channels=card(name).channels, width=width, height=height))
+    layers = list(_layers(network, channels=card(name).input_channels, width=width, height=height))
     params = sum(each.numel() for each in network.parameters())
     convolutions = [each for each in layers if each.taps]
     counted = sum((each.taps + each.biases) * each.output_plane for each in convolutions)

@@ -26,6 +26,9 @@ _IR_VERSION = 8
 def to_graph(model: Model, *, size: tuple[int, int] | None = None) -> onnx.ModelProto:
     """Return the graph of a model: input `samples` and output `filtered`, both uint8 [N, C, H, W].
 
+    Where the model reads more than the picture, `samples` has a channel for each input behind the picture's, see
+    `runtime.further_inputs`.
+
     The graph is `models.sample_filter.SampleFilter`, operator by operator: cast, division by `peak`, the network,
     scaling by `peak`, addition of the input where the model is residual, rounding (half to even), clipping to
     0..`peak`, cast. `peak` is one float32 initializer, so another bit depth is an edit of that number and of the sample
@@ -43,9 +46,9 @@ def to_graph(model: Model, *, size: tuple[int, int] | None = None) -> onnx.Model
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    channels = model.card.channels
+    channels, given = model.card.channels, model.card.input_channels
     nodes, weights, opset = network_nodes(
-        model.network, channels=channels, multiple=model.card.size_multiple, source=NORMALISED, target="network"
+        model.network, channels=given, multiple=model.card.size_multiple, source=NORMALISED, target="network"
     )
     filtered = "scaled"
     head = [
@@ -53,25 +56,29 @@ def to_graph(model: Model, *, size: tuple[int, int] | None = None) -> onnx.Model
         helper.make_node("Div", ["codes", "peak"], [NORMALISED], name=f"{HEAD}normalise"),
     ]
     tail = [helper.make_node("Mul", ["network", "peak"], ["scaled"], name=f"{TAIL}scale")]
+    constants = [
+        numpy_helper.from_array(np.array(2**BIT_DEPTH - 1, np.float32), "peak"),
+        numpy_helper.from_array(np.array(0, np.float32), "zero"),
+    ]
     if model.card.residual:
-        filtered = "restored"
-        tail.append(helper.make_node("Add", ["codes", "scaled"], ["restored"], name=f"{TAIL}add"))
+        filtered, picture = "restored", "codes"
+        if given != channels:
+            picture = "picture"
+            bounds = {"picture.first": 0, "picture.end": channels, "picture.axis": 1}
+            tail.append(helper.make_node("Slice", ["codes", *bounds], ["picture"], name=f"{TAIL}picture"))
+            constants += [numpy_helper.from_array(np.array([value]), name) for name, value in bounds.items()]
+        tail.append(helper.make_node("Add", [picture, "scaled"], ["restored"], name=f"{TAIL}add"))
     tail += [
         helper.make_node("Round", [filtered], ["rounded"], name=f"{TAIL}round"),
         helper.make_node("Clip", ["rounded", "zero", "peak"], ["clipped"], name=f"{TAIL}clip"),
         helper.make_node("Cast", ["clipped"], [OUTPUT], name=f"{TAIL}cast", to=TensorProto.UINT8),
     ]
-    constants = [
-        numpy_helper.from_array(np.array(2**BIT_DEPTH - 1, np.float32), "peak"),
-        numpy_helper.from_array(np.array(0, np.float32), "zero"),
-    ]
     height, width = ("H", "W") if size is None else _padded(size, model.card.size_multiple)
-    shape: list[str | int | None] = ["N", channels, height, width]
     graph = helper.make_graph(
         [*head, *nodes, *tail],
         model.card.name,
-        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", given, height, width])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.UINT8, ["N", channels, height, width])],
         [*constants, *weights],
     )
     made = helper.make_model(

@@ -34,7 +34,7 @@ def network_nodes(
     (`base.0.weight`). Documentation strings and metadata are left out: they hold paths of this machine.
 
     Args:
-        network: maps float [N, `channels`, H, W] to the same shape.
+        network: maps float [N, `channels`, H, W] to the same shape, or to its first channels.
         channels: of the input.
         multiple: H and W are multiples of it.
         source: the name that the network's input shall have.

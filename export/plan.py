@@ -70,7 +70,7 @@ def open_workshop(
     if core is not None:
         check_dla(precision=precision, size=size, options=chosen)
     card = models.card(model)
-    frames = frame_range(channels=card.channels, multiple=card.size_multiple, size=size, options=chosen)
+    frames = frame_range(channels=card.input_channels, multiple=card.size_multiple, size=size, options=chosen)
     label = "dynamic" if size is None else f"{size[0]}x{size[1]}"
     remedy = elsewhere(model, precision=precision, size=label, frames=frames)
     found = require_device(device, purpose=_PURPOSE, remedy=remedy)

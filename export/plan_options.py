@@ -73,7 +73,7 @@ def frame_range(*, channels: int, multiple: int, size: tuple[int, int] | None, o
     shape three times, by which TensorRT builds for it alone.
 
     Args:
-        channels: 1 or 3.
+        channels: of the graph's input.
         multiple: the model's size multiple.
         size: (width, height), or None for any between the smallest and the largest of the options.
         options: of the builder.

@@ -28,10 +28,10 @@ def save_program(
 ) -> None:
     """Write the program of a model: `models.sample_filter.SampleFilter`, with its weights.
 
-    Its inputs are float32 code values [N, C, H, W] and the peak, a float32 scalar; its output is float32 code values of
-    the same shape. With `bf16` the network's weights and values are bfloat16; samples, scaling and the addition stay
-    float32. With `fp16` they are half precision on a GPU; on a CPU it computes in float32 from fp16 weights, since half
-    convolutions of torch are over ten times slower there.
+    Its inputs are float32 code values [N, C, H, W], C = `card.input_channels`, and the peak, a float32 scalar; its
+    output is float32 code values of the picture's channels. With `bf16` the network's weights and values are bfloat16;
+    samples, scaling and the addition stay float32. With `fp16` they are half precision on a GPU; on a CPU it computes in float32
+    from fp16 weights, since half convolutions of torch are over ten times slower there.
 
     Args:
         model: network, weights and card.
@@ -83,7 +83,7 @@ def save_program(
             shape[axis] = multiple * blocks if multiple > 1 else blocks
     else:
         height, width = (-(-side // multiple) * multiple for side in reversed(size))
-    example = torch.zeros(2, model.card.channels, height, width)
+    example = torch.zeros(2, model.card.input_channels, height, width)
     reference = SampleFilter(network, residual=model.card.residual).eval()
     # Without this, sizes of 1 inside the network (a frame of one block) are shut out by a guard of the program.
     with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from postfilter.errors import VerificationError
+from postfilter.export.further import declared_inputs, drawn_inputs
 from postfilter.quality.metrics import PSNR_OF_IDENTICAL_DB
 
 if TYPE_CHECKING:
@@ -63,12 +64,13 @@ def verify_engine(
         model: what it was made from.
         frames: uint8 [N, C, H, W], at least one.
         source: what the frames are, for the record.
-        references: of `reference_output` for each frame, where they are known already.
+        references: of `reference_output` for each frame and its `drawn_inputs`, where they are known already.
     """
     squared = samples = differing = largest = count = 0
     for index, frame in enumerate(frames):
-        wanted = reference_output(model, frame) if references is None else references[index]
-        difference = np.abs(engine(frame).astype(np.int32) - wanted)
+        inputs = drawn_inputs(model.card, frame)
+        wanted = reference_output(model, frame, inputs) if references is None else references[index]
+        difference = np.abs(engine(frame, inputs=inputs).astype(np.int32) - wanted)
         squared += int((difference**2).sum(dtype=np.int64))
         differing += int(np.count_nonzero(difference))
         largest = max(largest, int(difference.max()))
@@ -86,12 +88,15 @@ def verify_engine(
     )
 
 
-def reference_output(model: Model, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def reference_output(
+    model: Model, frame: NDArray[np.uint8], inputs: Mapping[str, ArrayLike] | None = None
+) -> NDArray[np.uint8]:
     """Return what the model itself makes of a frame: PyTorch in float32 on the CPU, any size.
 
     Args:
         model: network, weights and card.
         frame: uint8 [N, C, H, W].
+        inputs: what it reads besides, as `Engine.__call__` takes it.
 
     Returns:
         The same shape and type.
@@ -99,11 +104,13 @@ def reference_output(model: Model, frame: NDArray[np.uint8]) -> NDArray[np.uint8
     import torch
 
     from postfilter.models.sample_filter import SampleFilter
+    from postfilter.runtime.further_inputs import pack
     from postfilter.runtime.padding import crop, pad_to, padded_size
 
     height, width = frame.shape[2:]
     wide, high = padded_size(width, height, multiple=model.card.size_multiple)
-    samples = pad_to(frame, width=wide, height=high)
+    packed = pack(frame, declared_inputs(model.card), inputs, peak=_PEAK)
+    samples = pad_to(packed, width=wide, height=high)
     with torch.inference_mode():
         codes = SampleFilter(model.network, residual=model.card.residual).eval()(
             torch.from_numpy(samples).float(), torch.tensor(float(_PEAK))

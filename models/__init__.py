@@ -24,7 +24,8 @@ class Model:
 
     card: ModelCard
     network: nn.Module
-    """Maps float [N, C, H, W] in 0..1 to the correction (or the picture: `card.residual`)."""
+    """Maps float [N, C, H, W] in 0..1, C = `card.input_channels`, to the correction of the picture's channels (or to
+    the picture: `card.residual`)."""
     weights_sha256: str
     """Over the parameters' names, shapes and values: the same whatever file they came from."""
 
@@ -36,9 +37,11 @@ def build(name: str) -> nn.Module:
         UnknownNameError: no such model.
         MissingDependencyError: torch is not installed.
     """
-    module, attribute = card(name).architecture.split(":")
+    found = card(name)
+    module, attribute = found.architecture.split(":")
+    further = {"inputs": found.inputs} if found.inputs else {}
     try:
-        network: nn.Module = getattr(importlib.import_module(module), attribute)(channels=card(name).channels)
+        network: nn.Module = getattr(importlib.import_module(module), attribute)(channels=found.channels, **further)
     except ImportError as error:
         raise MissingDependencyError("torch", f"the model {name}", "export", error) from error
     return network

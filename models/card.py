@@ -30,11 +30,19 @@ class ModelCard:
     """Receptive-field radius in samples: how far away an input sample can change an output sample."""
     summary: str
     """One sentence: what it is, and the paper."""
+    inputs: tuple[str, ...] = ()
+    """What the network reads besides the picture, as channels behind the picture's: `qp` is a plane of QP / 51. It is
+    then built with `inputs` set to this."""
 
     @property
     def channels(self) -> int:
-        """1 for luma, 3 for RGB."""
+        """Of the picture: 1 for luma, 3 for RGB."""
         return 1 if self.layout == "luma" else 3
+
+    @property
+    def input_channels(self) -> int:
+        """Of what the network is given: the picture's, and one for each further input."""
+        return self.channels + len(self.inputs)
 
     @property
     def weights_path(self) -> Path:

@@ -31,8 +31,8 @@ def activation_bytes_per_px(graph: onnx.ModelProto) -> float:
 
     still = onnx.ModelProto()
     still.CopyFrom(graph)
-    channels = still.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     for value in (still.graph.input[0], still.graph.output[0]):
+        channels = value.type.tensor_type.shape.dim[1].dim_value
         del value.type.tensor_type.shape.dim[:]
         for side in (1, channels, _SIDE, _SIDE):
             value.type.tensor_type.shape.dim.add().dim_value = side

@@ -40,7 +40,8 @@ BACKENDS: dict[str, str] = {
 """Name -> `module:Class`; the class is a `Backend`. A new backend is one file and one line here."""
 
 Shape = tuple[int, int, int, int]
-"""(N, C, H, W); H and W multiples of the engine's size multiple."""
+"""(N, C, H, W) of the graph's input, with what it reads besides the picture; H and W multiples of the size multiple.
+The output has the picture's channels alone, `EngineManifest.channels`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from postfilter.errors import ArtefactError, InputError, UnknownNameError
 from postfilter.runtime.backend import BACKENDS, Execution, Layer, Options, backend_class, multiplies
 from postfilter.runtime.bit_depth import sample_type
 from postfilter.runtime.compatibility import require_compatible
+from postfilter.runtime.further_inputs import FurtherInput, pack
 from postfilter.runtime.jobs import PieceJob, WholeJob, check_planes, run_jobs
 from postfilter.runtime.manifest import MANIFEST, EngineManifest, read_manifest
 from postfilter.runtime.padding import padded_size
@@ -32,6 +33,8 @@ from postfilter.runtime.piece_rule import (
 from postfilter.runtime.pieces import cut_frame
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from postfilter.runtime.backend import Backend, Compiled, Samples, Shape
     from postfilter.runtime.jobs import Job
     from postfilter.runtime.pieces import Cut
@@ -149,6 +152,8 @@ class Engine:
         self.manifest = manifest
         self.layout: Literal["luma", "rgb"] = manifest.layout
         self.channels: int = manifest.channels
+        self.inputs: tuple[FurtherInput, ...] = manifest.inputs
+        """What it reads beside the picture."""
         self.bit_depth: int = options.bit_depth
         self.dtype: np.dtype[Any] = np.dtype(sample_type(options.bit_depth))
         self.size: tuple[int, int] | None = manifest.size
@@ -169,16 +174,18 @@ class Engine:
         self._compiled: OrderedDict[Shape, Compiled] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __call__(self, planes: Samples) -> Samples:
+    def __call__(self, planes: Samples, *, inputs: Mapping[str, ArrayLike] | None = None) -> Samples:
         """Filter planes and return them, as a new array.
 
         Args:
             planes: uint8 at 8 bits, uint16 (code values up to 2 ** bit_depth - 1) above; [N, C, H, W], C = `channels`.
+            inputs: what the engine declares in `inputs`, by name, each a number, one for each block of 16x16 samples,
+                [N, ceil(H / 16), ceil(W / 16)], or one for each sample, [N, H, W]. What is left out takes its default.
 
         Raises:
-            InputError: another type, number of channels or size.
+            InputError: another type, number of channels or size; or an input without default is left out.
         """
-        return self._job(planes).run()
+        return self._job(self._packed(planes, inputs)).run()
 
     def stream(self, planes: Iterable[Samples]) -> Iterator[Samples]:
         """Filter a sequence of planes, `requests` of them at a time; yield the outputs in the order of the inputs.
@@ -193,7 +200,7 @@ class Engine:
         Raises:
             InputError: as `__call__`, when the offending array's turn comes.
         """
-        return run_jobs((self._job(each) for each in planes), requests=self.requests)
+        return run_jobs((self._job(self._packed(each)) for each in planes), requests=self.requests)
 
     def piece_for(self, *, width: int, height: int) -> tuple[int, int] | None:
         """Return (width, height) of the pieces in which a frame of this size is filtered; None where it is whole.
@@ -267,8 +274,11 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _job(self, planes: Samples) -> Job:
+    def _packed(self, planes: Samples, inputs: Mapping[str, ArrayLike] | None = None) -> Samples:
         check_planes(planes, dtype=self.dtype, bit_depth=self.bit_depth, layout=self.layout, channels=self.channels)
+        return pack(planes, self.inputs, inputs, peak=2**self.bit_depth - 1)
+
+    def _job(self, planes: Samples) -> Job:
         frames, _, height, width = planes.shape
         compiled = self._compiled_for(frames, width, height)
         piece = self.piece_for(width=width, height=height)
@@ -294,7 +304,7 @@ class Engine:
         if piece is not None:
             frames, (width, height) = 1, piece
         width, height = padded_size(width, height, multiple=self.size_multiple)
-        shape = (frames, self.channels, height, width)
+        shape = (frames, self.manifest.input_channels, height, width)
         with self._lock:
             if shape not in self._compiled:
                 self._compiled[shape] = self._open_backend().compile(shape)

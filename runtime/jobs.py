@@ -195,7 +195,8 @@ class PieceJob:
 
     def _keep(self, index: int, cut: Cut, window: Samples, output: Samples) -> None:
         if self._output is None:
-            self._output = np.empty(self._planes.shape, dtype=output.dtype)
+            frames, _, height, width = self._planes.shape
+            self._output = np.empty((frames, output.shape[1], height, width), dtype=output.dtype)
         rows = slice(cut.top - cut.y, cut.bottom - cut.y)
         columns = slice(cut.left - cut.x, cut.right - cut.x)
         self._output[index, :, cut.top : cut.bottom, cut.left : cut.right] = output[0, :, rows, columns]

@@ -69,9 +69,10 @@ def _multiplying_nodes(graph: onnx.ModelProto, shape: Shape) -> dict[str, tuple[
 
     still = onnx.ModelProto()
     still.CopyFrom(graph)
-    for value, sides in ((still.graph.input[0], shape), (still.graph.output[0], shape)):
+    for value in (still.graph.input[0], still.graph.output[0]):
+        channels = value.type.tensor_type.shape.dim[1].dim_value  # the input may have further inputs behind the picture
         del value.type.tensor_type.shape.dim[:]
-        for side in sides:
+        for side in (shape[0], channels, *shape[2:]):
             value.type.tensor_type.shape.dim.add().dim_value = side
     del still.graph.value_info[:]  # shapes left by an export for any size would contradict
     shapes = _shapes(onnx.shape_inference.infer_shapes(still, data_prop=True))

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from postfilter.errors import ArtefactError, OutputError
+from postfilter.runtime.further_inputs import FurtherInput, complaints_of
 
 __all__ = ["GRAPH", "MANIFEST", "SCHEMA_VERSION", "EngineManifest", "read_manifest", "sha256_of_file", "write_manifest"]
 
 MANIFEST = "engine.json"
 """The manifest's name inside an engine folder. A folder without one is no engine."""
 GRAPH = "model.onnx"
-"""The portable graph's name inside an engine folder: input `samples`, output `filtered`, both [N, C, H, W]."""
+"""The portable graph's name inside an engine folder: input `samples`, output `filtered`, both [N, C, H, W]; the input
+has a channel more for each of `EngineManifest.inputs`."""
 SCHEMA_VERSION = 1
 
 _EXPORT_AGAIN = "make it again with export-engine"
@@ -51,6 +53,8 @@ class EngineManifest:
     """Element type of the graph's input and output: `uint8` or `uint16`."""
     bit_depth: int = 8
     """Bits a sample; the largest code value is 2 ** bit_depth - 1."""
+    inputs: tuple[FurtherInput, ...] = ()
+    """What the graph reads beside the picture: each a channel of `samples`, behind the picture's."""
     size: tuple[int, int] | None = None
     """(width, height) where the graph is made for one size, None where it takes any."""
     size_multiple: int = 1
@@ -88,14 +92,20 @@ class EngineManifest:
 
     @property
     def channels(self) -> int:
-        """1 for luma, 3 for RGB."""
+        """Of the picture: 1 for luma, 3 for RGB."""
         return 1 if self.layout == "luma" else 3
 
+    @property
+    def input_channels(self) -> int:
+        """Of the graph's input: the picture's, and one for each further input."""
+        return self.channels + len(self.inputs)
+
     def as_json(self) -> dict[str, Any]:
-        """Return the manifest as what `json` writes: `size` and `piece` become lists."""
+        """Return the manifest as what `json` writes: `size`, `piece` and `inputs` become lists."""
         content = dataclasses.asdict(self)
         for key in ("size", "piece"):
             content[key] = None if content[key] is None else list(content[key])
+        content["inputs"] = list(content["inputs"])
         return content
 
 
@@ -197,6 +207,10 @@ def _parse(file: Path) -> EngineManifest:
     for key in ("size", "piece"):
         if known.get(key) is not None:
             known[key] = tuple(known[key])
+    named = {each.name for each in dataclasses.fields(FurtherInput)}
+    known["inputs"] = tuple(
+        FurtherInput(**{key: value for key, value in each.items() if key in named}) for each in known.get("inputs", ())
+    )
     try:
         return EngineManifest(**known)
     except TypeError as error:
@@ -232,6 +246,7 @@ def _complaints(content: dict[str, Any]) -> list[str]:
     for key in ("files", "cost", "built_for", "key_parts"):
         if not isinstance(content.get(key, {}), dict):
             found.append(f"{key} {content[key]!r} is no object")
+    found += complaints_of(content.get("inputs", []))
     cost = content.get("cost", {})
     if isinstance(cost, dict) and not isinstance(cost.get("kmac_per_px", 0), (int, float)):
         found.append(f"cost.kmac_per_px {cost['kmac_per_px']!r} is no number")

@@ -64,6 +64,7 @@ class OnnxRuntimeBackend:
         self._ort = onnxruntime
         self._options = options
         self.precision = manifest.precision
+        self._channels = manifest.channels
         self._choice = choose(
             onnxruntime,
             options.device,
@@ -119,17 +120,22 @@ class OnnxRuntimeBackend:
         """Make buffers for one inference of `shape` at a time, on the device."""
         gpu = self._choice.gpu
         device = ("cpu", 0) if gpu is None else ("cuda", gpu.index)
-        return self.guarded(shape, lambda: Slot(self._ort, self._session, shape, self.dtype, device=device))
+        shapes = shape, self._filtered(shape)
+        return self.guarded(shape, lambda: Slot(self._ort, self._session, shapes, self.dtype, device=device))
 
     def run(self, samples: Samples) -> Samples:
         """Filter contiguous samples on the CPU; the result is written straight into a new array."""
-        output = np.empty(samples.shape, dtype=self.dtype)
+        output = np.empty(self._filtered(samples.shape), dtype=self.dtype)
         binding = self._session.io_binding()
         name_in, name_out = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
         binding.bind_input(name_in, "cpu", 0, self.dtype.type, samples.shape, samples.ctypes.data)
         binding.bind_output(name_out, "cpu", 0, self.dtype.type, output.shape, output.ctypes.data)
         self.guarded(samples.shape, lambda: self._session.run_with_iobinding(binding))
         return output
+
+    def _filtered(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the output, which has the picture's channels alone."""
+        return shape[0], self._channels, *shape[2:]
 
     def guarded(self, shape: tuple[int, ...], work: Callable[[], Any]) -> Any:
         """Return what `work` returns; what ONNX Runtime raises is told as what it means.
@@ -203,11 +209,17 @@ class Slot:
     """Filters one array of one shape at a time, in buffers on the device that are bound once."""
 
     def __init__(
-        self, onnxruntime: Any, session: Any, shape: Shape, dtype: np.dtype[Any], *, device: tuple[str, int]
+        self,
+        onnxruntime: Any,
+        session: Any,
+        shapes: tuple[tuple[int, ...], tuple[int, ...]],
+        dtype: np.dtype[Any],
+        *,
+        device: tuple[str, int],
     ) -> None:
         self._session = session
         make = onnxruntime.OrtValue.ortvalue_from_shape_and_type
-        self._samples, self._filtered = (make(shape, dtype.type, *device) for _ in range(2))
+        self._samples, self._filtered = (make(each, dtype.type, *device) for each in shapes)
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input(session.get_inputs()[0].name, self._samples)
         self._binding.bind_ortvalue_output(session.get_outputs()[0].name, self._filtered)

@@ -56,6 +56,7 @@ class OpenVINOBackend:
         # One request more than streams: a frame is always waiting when a stream falls idle.
         self.requests = options.requests or min(usable_cores(options.threads), _STREAMS) + 1
         self._config = _configuration(manifest, options)
+        self._channels = manifest.channels
         self._spare_memory = options.spare_memory
         graph = graph_bytes(folder / GRAPH, made_for=manifest.bit_depth, bit_depth=options.bit_depth)
         try:
@@ -90,7 +91,7 @@ class OpenVINOBackend:
                     "another device, or an engine made with --backend onnxruntime"
                 ) from error
 
-        return _OpenVINOCompiled(compiled, shape, self._dtype)
+        return _OpenVINOCompiled(compiled, (shape[0], self._channels, *shape[2:]), self._dtype)
 
     @property
     def version(self) -> str:
@@ -110,7 +111,7 @@ class OpenVINOBackend:
 
 
 class _OpenVINOCompiled:
-    """One shape: two compiled models, each made when first used."""
+    """One shape, told as the output's: two compiled models, each made when first used."""
 
     def __init__(self, compile_for: Any, shape: Shape, dtype: np.dtype[Any]) -> None:
         self._compile_for = compile_for

@@ -107,7 +107,7 @@ def estimate_mb(
     """
     footprint = _FOOTPRINTS.get(manifest.backend, _FOOTPRINT_ELSEWHERE)
     wide, high = piece or (width, height)
-    plane = manifest.channels * sample_bytes / _MIB
+    plane = manifest.input_channels * sample_bytes / _MIB
     # Pieces: one frame comes in, one goes out, and the caller still holds the one before; with several in flight one
     # more comes in. Whole: each inference has its own two, one more waits, and one is the caller's.
     held = (3 if requests == 1 else 4) if piece else 2 * (streams + 2)

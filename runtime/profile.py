@@ -180,7 +180,7 @@ def profile_engine(
         flop=flop,
         fps=speed.fps,
         fastest_fps=1e3 / speed.fastest_ms,
-        traffic_bytes=2 * manifest.channels * width * height + (folder / GRAPH).stat().st_size,
+        traffic_bytes=(manifest.input_channels + manifest.channels) * width * height + (folder / GRAPH).stat().st_size,
         rates=rates,
         bandwidth_gbs=bandwidth,
         precision_run=execution.precision_run,
@@ -245,7 +245,7 @@ def _layers(folder: Path, *, width: int, height: int, options: dict[str, Any]) -
             engine(picture)
             runs.append(engine.layers(width=width, height=height))
         width, height = padded_size(width, height, multiple=engine.size_multiple)
-        work = layer_work(runs[0], onnx.load(folder / GRAPH), (1, engine.channels, height, width))
+        work = layer_work(runs[0], onnx.load(folder / GRAPH), (1, engine.manifest.input_channels, height, width))
     # By name: a layer of next to no work may be told in one run and left out in the next.
     times: dict[str, list[float]] = {}
     for run in runs:

@@ -31,7 +31,7 @@ __all__ = ["PROGRAM", "TorchBackend"]
 
 PROGRAM = "model.pt2"
 """The program of torch.export inside an engine folder: float32 code values [N, C, H, W] and the peak, a float32 scalar,
-in; float32 code values out."""
+in; float32 code values out, of the picture's channels alone."""
 
 _REQUESTS = {"cpu": 2, "cuda": 3}
 """On a GPU one frame is on its way in, one computed, one on its way out."""
@@ -71,6 +71,7 @@ class TorchBackend:
                 "engine again with this torch"
             ) from error
         self.dtype = np.dtype(sample_type(options.bit_depth))
+        self._channels = manifest.channels
         self.peak = torch.tensor(float(2**options.bit_depth - 1), device=self.device)
         if self.on_gpu:
             torch.cuda.synchronize(self.device)  # the slots have streams of their own
@@ -131,6 +132,7 @@ class TorchBackend:
                 network,
                 peak=self.peak,
                 shape=shape,
+                channels=self._channels,
                 dtype=self.dtype,
                 device=self.device,
                 cuda_graph=self._options.cuda_graphs,

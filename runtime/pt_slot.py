@@ -34,7 +34,8 @@ class Slot:
     Args:
         module: the program, on the device, with weights in channels-last order.
         peak: float32 scalar on the device.
-        shape: (N, C, H, W).
+        shape: (N, C, H, W) of the input.
+        channels: of the output.
         dtype: of the samples, uint8 or uint16.
         device: a CUDA device.
         cuda_graph: record a graph; where that does not work, kernels are launched one by one.
@@ -49,6 +50,7 @@ class Slot:
         *,
         peak: torch.Tensor,
         shape: Shape,
+        channels: int,
         dtype: np.dtype[Any],
         device: torch.device,
         cuda_graph: bool = True,
@@ -60,9 +62,10 @@ class Slot:
         self._module = module
         self._peak = peak
         self._device = device
-        self._pinned_in, self._pinned_out = (torch.empty(shape, dtype=kind, pin_memory=True) for _ in range(2))
+        shapes = shape, (shape[0], channels, *shape[2:])
+        self._pinned_in, self._pinned_out = (torch.empty(each, dtype=kind, pin_memory=True) for each in shapes)
         self._samples, self._filtered = self._pinned_in.numpy(), self._pinned_out.numpy()
-        self._input, self._output = (torch.empty(shape, dtype=kind, device=device) for _ in range(2))
+        self._input, self._output = (torch.empty(each, dtype=kind, device=device) for each in shapes)
         self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._samples[...] = 0

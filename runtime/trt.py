@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["PLAN", "TensorRTBackend"]
 
 PLAN = "model.plan"
-"""TensorRT's file inside an engine folder, as `trtexec` reads it too: input and output uint8 [1, C, H, W]."""
+"""TensorRT's file inside an engine folder, as `trtexec` reads it too: input and output uint8 [1, C, H, W]; a channel
+more of the input for each of `EngineManifest.inputs`."""
 
 _REQUESTS = 3
 """One frame on its way in, one being computed, one on its way out."""
@@ -64,6 +65,8 @@ class TensorRTBackend:
         require_target(folder, manifest.built_for, target_here(device, tensorrt=self.library.__version__))
         self.device_name = device.name if self._core is None else f"{device.name}, DLA core {self._core}"
         self.options = options
+        self.channels = manifest.channels
+        """Of the output."""
         self.requests = options.requests or _REQUESTS
         self.cuda.use()
         self._runtime: Any = self.library.Runtime(shared_logger(self.library))
@@ -109,6 +112,7 @@ class TensorRTBackend:
                 self.cuda,
                 names=self.names,
                 shape=shape,
+                channels=self.channels,
                 # What the DLA does is no work of the GPU's that a graph could record.
                 cuda_graph=self.options.cuda_graphs and self._core is None,
                 profiler=profiler,
@@ -205,7 +209,8 @@ class _TensorRTPending:
     def wait(self) -> Samples:
         # Whoever waits may be another thread than the one that began.
         self._compiled.backend.cuda.use()
-        output = np.empty(self._samples.shape, dtype=np.uint8)
+        frames, _, height, width = self._samples.shape
+        output = np.empty((frames, self._compiled.backend.channels, height, width), dtype=np.uint8)
         for index in range(len(self._samples)):
             slot = self._busy.popleft()
             slot.finish(output[index : index + 1])

@@ -36,7 +36,8 @@ class Slot:
         engine: the plan, deserialized.
         cuda: the GPU; it must be the current device of this thread.
         names: of the plan's input and output.
-        shape: (1, C, H, W), within the plan's profile.
+        shape: (1, C, H, W) of the input, within the plan's profile.
+        channels: of the output.
         cuda_graph: record a graph; where that does not work, calls are made one by one.
         profiler: told the time of each layer, which rules a graph out; or None.
 
@@ -53,6 +54,7 @@ class Slot:
         *,
         names: tuple[str, str],
         shape: Shape,
+        channels: int,
         cuda_graph: bool = True,
         profiler: Any = None,
     ) -> None:
@@ -64,7 +66,7 @@ class Slot:
             self._stream = cuda.stream()
             taken.callback(_quietly, cuda.destroy_stream, self._stream)
             self._samples = _pinned(cuda, taken, shape)
-            self._filtered = _pinned(cuda, taken, shape)
+            self._filtered = _pinned(cuda, taken, (1, channels, *shape[2:]))
             self._input = _on_device(cuda, taken, self._samples.nbytes)
             self._output = _on_device(cuda, taken, self._filtered.nbytes)
             self._held = [self._bind(engine, taken, names=names, shape=shape)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postfilter.errors import PostfilterError
+from postfilter.export.further import drawn_inputs
 from postfilter.export.graph import to_graph
 from postfilter.export.judged_frames import coded_pairs, drawn_pairs
 from postfilter.export.judgement import Judgement, mean_gain_db
@@ -85,7 +86,7 @@ class Search:
         self.fp32_db = mean_gain_db(lambda frame: reference_output(model, frame), self._pairs)
         """ΔPSNR of the model itself, in dB."""
         self._frames = drawn_frames(layout, size=size)
-        self._references = [reference_output(model, frame) for frame in self._frames]
+        self._references = [reference_output(model, frame, drawn_inputs(model.card, frame)) for frame in self._frames]
         self._ranges: Ranges | None = None
         self._made = 0
 

@@ -143,7 +143,7 @@ def test_buffers_that_are_bound_once(
 
     graph = with_bit_depth(tiny_graph(), bit_depth).SerializeToString()
     session = onnxruntime.InferenceSession(graph, providers=[CPU])
-    slot = Slot(onnxruntime, session, (1, 1, 16, 24), planes(1, 1, bit_depth=bit_depth).dtype, device=("cpu", 0))
+    slot = Slot(onnxruntime, session, ((1, 1, 16, 24),) * 2, planes(1, 1, bit_depth=bit_depth).dtype, device=("cpu", 0))
     results = []
     for seed in range(3):
         samples = planes(24, 16, bit_depth=bit_depth, seed=seed)

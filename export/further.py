@@ -1,0 +1,41 @@
+"""What a model reads besides the picture: how its engines declare it, and values to verify them with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from postfilter.errors import UnknownNameError
+from postfilter.runtime.further_inputs import BLOCK, FurtherInput
+
+if TYPE_CHECKING:
+    from postfilter.models import ModelCard
+
+__all__ = ["INPUTS", "declared_inputs", "drawn_inputs"]
+
+INPUTS = {"qp": FurtherInput(name="qp", maximum=51, default=37)}
+"""Name in `ModelCard.inputs` -> how an engine declares it. Without a QP it takes the middle of what video is coded at
+where a filter is worth its time."""
+
+
+def declared_inputs(card: ModelCard) -> tuple[FurtherInput, ...]:
+    """Return what the engines of a model declare.
+
+    Raises:
+        UnknownNameError: the card names an input that nobody could feed.
+    """
+    if unknown := [name for name in card.inputs if name not in INPUTS]:
+        raise UnknownNameError("input", unknown[0], tuple(INPUTS))
+    return tuple(INPUTS[name] for name in card.inputs)
+
+
+def drawn_inputs(card: ModelCard, frame: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    """Return values for a frame [N, C, H, W], another in each block, the same ones each time."""
+    frames, _, height, width = frame.shape
+    random = np.random.default_rng(height * width)
+    shape = (frames, -(-height // BLOCK), -(-width // BLOCK))
+    return {
+        each.name: random.uniform(0, each.maximum, shape).astype(np.float32).round() for each in declared_inputs(card)
+    }

@@ -1,0 +1,123 @@
+"""What a graph reads besides the picture: planes of values, such as the QP, behind the picture's channels.
+
+An engine that declares n of them takes `samples` of C + n channels and gives C. One tensor serves every backend, is cut
+into pieces, padded and compared with the frame before as the picture is, and goes through a pixel-unshuffle with it. It
+costs a copy of the picture. Values are written in the unit of samples, `maximum` as the largest code value: the graph
+divides everything by its peak, whatever the bit depth, and a QP of 0..51 is exact in 8 bits, at 5 codes a step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from postfilter.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from postfilter.runtime.backend import Samples
+
+__all__ = ["BLOCK", "FurtherInput", "complaints_of", "pack"]
+
+BLOCK = 16
+"""Side in samples of what one value of a map of blocks stands for: a macroblock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FurtherInput:
+    """One plane of values that a graph reads beside the picture."""
+
+    name: str
+    """What it is, for whoever feeds it: `qp` is the quantiser as H.264 and HEVC count it."""
+    maximum: float
+    """The value that is written as the largest code value; those above it, and below 0, are taken to the nearest."""
+    default: float | None = None
+    """Taken where nothing is given: the engine then runs blind. None where it cannot."""
+    kind: str = "plane"
+    """The only one there is."""
+
+
+def pack(
+    planes: Samples, declared: tuple[FurtherInput, ...], given: Mapping[str, ArrayLike] | None, *, peak: int
+) -> Samples:
+    """Return planes with the further inputs behind them, [N, C + n, H, W]; the very planes where none is declared.
+
+    Args:
+        planes: [N, C, H, W].
+        declared: what the engine reads, in order.
+        given: values by name: a number, one for each block of 16x16 samples, [N, ceil(H / 16), ceil(W / 16)], or one
+            for each sample, [N, H, W].
+        peak: the largest code value.
+
+    Raises:
+        InputError: one is missing that has no default, is not declared, or is of another shape or no number.
+    """
+    given = given or {}
+    known = [each.name for each in declared]
+    if unknown := sorted(given.keys() - set(known)):
+        raise InputError(
+            f"got the input {', '.join(unknown)}; this engine reads {', '.join(known) or 'the picture alone'}: leave "
+            "out the others"
+        )
+    if not declared:
+        return planes
+    frames, channels, height, width = planes.shape
+    packed = np.empty((frames, channels + len(declared), height, width), dtype=planes.dtype)
+    packed[:, :channels] = planes
+    for index, each in enumerate(declared, channels):
+        value = given.get(each.name, each.default)
+        if value is None:
+            raise InputError(
+                f"this engine reads {each.name} beside the picture, and got none: give inputs={{{each.name!r}: …}}, a "
+                f"number, or one for each block of {BLOCK}x{BLOCK} samples"
+            )
+        packed[:, index] = _plane(each, value, (frames, height, width), peak)
+    return packed
+
+
+def complaints_of(inputs: Any) -> list[str]:
+    """Return what is wrong with the `inputs` of a manifest, as JSON has them."""
+    if not isinstance(inputs, list) or not all(isinstance(each, dict) for each in inputs):
+        return [f"inputs {inputs!r} is no list of objects"]
+    found = []
+    for each in inputs:
+        name, maximum, default = each.get("name"), each.get("maximum"), each.get("default")
+        if each.get("kind", "plane") != "plane":
+            found.append(f"the input {name!r} is of a kind {each['kind']!r} which this postfilter cannot feed")
+        elif not isinstance(name, str) or not _positive(maximum) or not (default is None or _number(default)):
+            found.append(f"the input {each!r} lacks a name, a positive maximum, or a default that is a number")
+    if len({each.get("name") for each in inputs}) != len(inputs):
+        found.append("two inputs have one name")
+    return found
+
+
+def _plane(declared: FurtherInput, value: ArrayLike, shape: tuple[int, int, int], peak: int) -> Any:
+    """Return the code values of one input, [N, H, W] or what broadcasts to it."""
+    frames, height, width = shape
+    values = np.asarray(value)
+    blocks = (frames, -(-height // BLOCK), -(-width // BLOCK))
+    if values.dtype.kind not in "iuf" or values.shape not in ((), blocks, shape):
+        raise InputError(
+            f"got {declared.name} as {values.dtype} {values.shape}; give a number, one for each block of "
+            f"{BLOCK}x{BLOCK} samples {blocks}, or one for each sample {shape}"
+        )
+    values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"got a {declared.name} that is not finite; give numbers in 0..{declared.maximum:g}")
+    codes = np.rint(values.clip(0, declared.maximum) * (peak / declared.maximum)).astype(np.uint16)
+    if codes.shape == blocks and blocks != shape:
+        codes = codes.repeat(BLOCK, axis=2)[:, :, :width].repeat(BLOCK, axis=1)[:, :height]
+    return codes
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _positive(value: Any) -> bool:
+    return _number(value) and value > 0

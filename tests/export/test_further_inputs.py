@@ -1,0 +1,105 @@
+"""A model that reads the QP, from its card to a verified engine."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from postfilter import models
+from postfilter.errors import InputError
+from postfilter.export import build_engine
+from postfilter.export.verify import reference_output
+from postfilter.models.registry import MODELS
+from postfilter.models.weights import save_weights
+from postfilter.runtime import load_engine, profile_engine
+from postfilter.runtime.further_inputs import FurtherInput
+
+MACS_PER_PX = (2 * 8 * 25 + 8 * 4 * 9) / 4
+
+
+class Steered(nn.Module):
+    """Two convolutions at half the resolution."""
+
+    def __init__(self, *, channels: int, inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels + len(inputs), 8, 5, stride=2, padding=2)
+        self.act = nn.PReLU()
+        self.last = nn.Conv2d(8, 4 * channels, 3, padding=1)
+        self.up = nn.PixelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.up(self.last(self.act(self.first(x))))
+        return made
+
+
+@pytest.fixture
+def weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Weights of a model `steered`, which is known while the test runs."""
+    module = types.ModuleType("steered_network")
+    module.Steered = Steered  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "steered_network", module)
+    card = models.ModelCard(
+        name="steered",
+        architecture="steered_network:Steered",
+        layout="luma",
+        residual=True,
+        size_multiple=2,
+        halo=6,
+        summary="A network for this test.",
+        inputs=("qp",),
+    )
+    monkeypatch.setitem(MODELS, "steered", card)
+    torch.manual_seed(3)
+    network = models.build("steered")
+    path = tmp_path / "steered.safetensors"
+    save_weights(network, path, residual=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "size"),
+    [
+        ("openvino", "fp32", None),
+        ("openvino", "fp16", (75, 51)),
+        ("onnxruntime", "fp32", None),
+        ("torch", "fp32", None),
+    ],
+)
+def test_it_is_built_and_verified_with_its_qp(
+    weights: Path, tmp_path: Path, backend: str, precision: str, size: tuple[int, int] | None
+) -> None:
+    built = build_engine(
+        "steered", precision=precision, backend=backend, size=size, weights=weights, output=tmp_path / "engine"
+    )
+    assert built.manifest.inputs == (FurtherInput(name="qp", maximum=51, default=37),)
+    assert built.manifest.input_channels == 2
+    assert built.manifest.cost["kmac_per_px"] == pytest.approx(MACS_PER_PX / 1e3)
+    model = models.load("steered", weights=weights)
+    frame = np.random.default_rng(0).integers(0, 256, (1, 1, 51, 75), dtype=np.uint8)
+    with load_engine(built.engine) as engine:
+        outputs = [engine(frame, inputs={"qp": qp}) for qp in (10, 45)]
+        for output, qp in zip(outputs, (10, 45), strict=True):
+            difference = np.abs(output.astype(int) - reference_output(model, frame, {"qp": qp}))
+            assert difference.max() <= 1
+            assert np.count_nonzero(difference) < (0.001 if precision == "fp32" else 0.1) * difference.size
+        assert np.count_nonzero(outputs[0] != outputs[1]) > 0.1 * frame.size
+        np.testing.assert_array_equal(engine(frame), engine(frame, inputs={"qp": 37}))
+
+
+def test_its_engine_can_be_measured(weights: Path, tmp_path: Path) -> None:
+    build_engine("steered", weights=weights, output=tmp_path / "engine")
+    profile = profile_engine(tmp_path / "engine", size=(96, 64), seconds=0.1, frames=3)
+    multiplying = sum(layer.mmac or 0 for layer in profile.layers)
+    assert multiplying == pytest.approx(MACS_PER_PX * 96 * 64 / 1e6, rel=0.5)
+
+
+def test_int8_is_refused_until_calibration_feeds_it(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"steered reads qp besides the picture.*--fp16"):
+        build_engine("steered", precision="int8", weights=weights, output=tmp_path / "engine")
+    assert not (tmp_path / "engine").exists()
