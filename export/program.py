@@ -30,8 +30,8 @@ def save_program(
 
     Its inputs are float32 code values [N, C, H, W], C = `card.input_channels`, and the peak, a float32 scalar; its
     output is float32 code values of the picture's channels. With `bf16` the network's weights and values are bfloat16;
-    samples, scaling and the addition stay float32. With `fp16` they are half precision on a GPU; on a CPU it computes in float32
-    from fp16 weights, since half convolutions of torch are over ten times slower there.
+    samples, scaling and the addition stay float32. With `fp16` they are half precision on a GPU; on a CPU it computes
+    in float32 from fp16 weights, since half convolutions of torch are over ten times slower there.
 
     Args:
         model: network, weights and card.

@@ -96,7 +96,8 @@ def test_its_engine_can_be_measured(weights: Path, tmp_path: Path) -> None:
     build_engine("steered", weights=weights, output=tmp_path / "engine")
     profile = profile_engine(tmp_path / "engine", size=(96, 64), seconds=0.1, frames=3)
     multiplying = sum(layer.mmac or 0 for layer in profile.layers)
-    assert multiplying == pytest.approx(MACS_PER_PX * 96 * 64 / 1e6, rel=0.5)
+    # A rewrite may add taps that are zero.
+    assert 1 <= multiplying / (MACS_PER_PX * 96 * 64 / 1e6) < 1.5
 
 
 def test_int8_is_refused_until_calibration_feeds_it(weights: Path, tmp_path: Path) -> None:
