@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from postfilter.cli.command import Reporter
     from postfilter.runtime import Engine
 
-__all__ = ["DEFAULT_FILTER", "FILTER_PRECISION", "add_engine_choice", "open_chosen_engine"]
+__all__ = ["DEFAULT_FILTER", "FILTER_PRECISION", "add_engine_choice", "open_chosen_engine", "open_reference_engine"]
 
 DEFAULT_FILTER = "fastarcnn-luma"
 """Runs in real time on two cores at 480p, and leaves colour bit for bit."""
@@ -45,3 +45,36 @@ def open_chosen_engine(arguments: argparse.Namespace, reporter: Reporter, *, bit
         return open_engine(arguments.engine, arguments, bit_depth=bit_depth, on_step=reporter.note)
     arguments.precision = arguments.precision or FILTER_PRECISION
     return open_engine(arguments.model or DEFAULT_FILTER, arguments, bit_depth=bit_depth, on_step=reporter.note)
+
+
+def open_reference_engine(engine: Engine, arguments: argparse.Namespace, reporter: Reporter) -> Engine:
+    """Return the same model as `engine` in fp32, for the same samples: from the cache, or built where torch is there.
+
+    Raises:
+        InputError: the engine is of no model that is known here, or of other weights.
+        PostfilterError: whatever loading or building finds wrong.
+    """
+    from postfilter.errors import InputError
+    from postfilter.export import cached_engine, names_model
+    from postfilter.runtime import load_engine
+
+    manifest = engine.manifest
+    if not names_model(manifest.model):
+        raise InputError(f"{manifest.model!r} is no model that could be built in fp32; give one of the known models")
+    # OpenVINO runs on every machine's CPU, where fp32 is fp32.
+    folder = cached_engine(
+        manifest.model,
+        precision="fp32",
+        backend="openvino",
+        weights=arguments.weights,
+        residual=manifest.key_parts.get("residual"),
+        on_step=reporter.note,
+    )
+    reference = load_engine(folder, bit_depth=engine.bit_depth, threads=arguments.threads)
+    if reference.manifest.weights_sha256 != manifest.weights_sha256:
+        reference.close()
+        raise InputError(
+            f"the engine of {manifest.model} has other weights than the model here; filter with --model and --weights, "
+            "then its fp32 engine can be built"
+        )
+    return reference

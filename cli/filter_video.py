@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postfilter.cli.command import Command, Reporter
-from postfilter.cli.engine_choice import add_engine_choice, open_chosen_engine
+from postfilter.cli.engine_choice import add_engine_choice, open_chosen_engine, open_reference_engine
 from postfilter.cli.watching import add_watching, watching
 
 if TYPE_CHECKING:
@@ -34,6 +34,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, metavar="OUTPUT", nargs="?", help="the suffix names the container")
     parser.add_argument("--reference", type=Path, metavar="SOURCE", help="the undegraded source: tells the ΔPSNR")
     add_engine_choice(parser)
+    parser.add_argument(
+        "--guard",
+        choices=("redo", "pass", "warn", "off"),
+        default="redo",
+        help="what is done where a frame came out black, flat, shifted, clipped or changed by more than filtering can: "
+        "filter it again in fp32 (default), pass it through, only tell of it, or do not look",
+    )
     encoding = parser.add_argument_group("encoding")
     encoding.add_argument(
         "--codec", default="libx264", metavar="NAME", help="libx264 (default), libx265, ffv1 (lossless)"
@@ -74,6 +81,8 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             **encoding,
             reference=arguments.reference,
             overwrite=arguments.overwrite,
+            guard=arguments.guard,
+            guard_engine=lambda: open_reference_engine(engine, arguments, reporter),
             observers=watch.observers,
             on_progress=watch.progress(update, engine.manifest),
         )

@@ -41,6 +41,9 @@ class Verification:
     """Share of samples that differ, 0..1."""
     frames: int
     """Frames compared."""
+    mean_change: float = 0.0
+    """Mean absolute difference between the reference's output and its input, in code values: how strong a filter the
+    model is. What a guard may object to follows from it."""
     source: str = "drawn"
     """What the frames were: `drawn`, or the name of the user's file."""
 
@@ -66,10 +69,11 @@ def verify_engine(
         source: what the frames are, for the record.
         references: of `reference_output` for each frame and its `drawn_inputs`, where they are known already.
     """
-    squared = samples = differing = largest = count = 0
+    squared = samples = differing = largest = count = change = 0
     for index, frame in enumerate(frames):
         inputs = drawn_inputs(model.card, frame)
         wanted = reference_output(model, frame, inputs) if references is None else references[index]
+        change += int(np.abs(wanted.astype(np.int32) - frame).sum(dtype=np.int64))
         difference = np.abs(engine(frame, inputs=inputs).astype(np.int32) - wanted)
         squared += int((difference**2).sum(dtype=np.int64))
         differing += int(np.count_nonzero(difference))
@@ -84,6 +88,7 @@ def verify_engine(
         max_abs_diff=largest,
         differing=differing / samples,
         frames=count,
+        mean_change=round(change / samples, 3),
         source=source,
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from postfilter.errors import OutputError
 from postfilter.runtime.memory import PeakMemory
+from postfilter.video.filtering.guard import Guard, GuardMode, GuardReport, ReferenceEngine
 from postfilter.video.filtering.planes import planes_for
 from postfilter.video.filtering.stage import FrameFilter
 from postfilter.video.frame import Frame
@@ -56,8 +57,8 @@ class VideoResult:
     """Achieved, counting a multiply-accumulate as two; None where the engine does not tell its cost."""
     peak_memory_mb: float
     """Resident memory of the whole process at its peak while the clip was filtered."""
-    frames_flagged: int
-    """Frames that came out black, flat or shifted in brightness; they are told of, not filtered again."""
+    guard: GuardReport
+    """Frames that came out black, flat, shifted or otherwise not filtered, and what was done about them."""
     limits: Limits
     """What the cores and each stage by itself allow, which is the lowest, and how much of it was reached."""
     quality: VideoQuality | None
@@ -70,7 +71,7 @@ class VideoResult:
         content["input"] = str(self.input)
         content["output"] = None if self.output is None else str(self.output)
         content["tiles"] = {"total": 0, "reused": 0}
-        content["guard"] = {"frames_flagged": content.pop("frames_flagged"), "frames_redone": 0}
+        content["guard"] = self.guard.as_json()
         content["limits"] = self.limits.as_json()
         content["quality"] = None if self.quality is None else self.quality.as_json()
         return content
@@ -86,6 +87,8 @@ def filter_video(
     preset: str = "veryfast",
     reference: str | Path | None = None,
     overwrite: bool = False,
+    guard: GuardMode = "redo",
+    guard_engine: ReferenceEngine = None,
     observers: Sequence[Observer] = (),
     on_progress: Callable[..., None] | None = None,
 ) -> VideoResult:
@@ -105,6 +108,11 @@ def filter_video(
         preset: their speed, `ultrafast` … `placebo`.
         reference: the undegraded source of the clip; its ΔPSNR is then measured.
         overwrite: whether an existing `target` may be replaced.
+        guard: what is done about tiles that came out black, flat, shifted in brightness, clipped or changed by more
+            than a filter can justify: `redo` filters them again with `guard_engine`, and passes them through where that
+            does no better or there is none; `pass` passes them through; `warn` only tells; `off` does not look.
+        guard_engine: the same model in fp32, loaded for the same bit depth; or what opens it when it is needed, and
+            may return None. One that it opened is closed at the end.
         observers: are shown each frame with its figures, see `video.record`; costs a copy of each.
         on_progress: called as on_progress(frames done, frames expected or None, fps=…, speed=…, stages_ms=…, queues=…):
             the stages as in the result so far, and of the queue before each stage what waits and its room.
@@ -112,7 +120,7 @@ def filter_video(
     Raises:
         InputError: the clip or the reference cannot be read or filtered with this engine.
         OutputError: the target exists or cannot be written, or cannot hold what the clip holds.
-        UnknownNameError: an unknown codec or preset.
+        UnknownNameError: an unknown codec, preset or mode of the guard.
     """
     source, target = Path(source), None if target is None else Path(target)
     settings = EncoderSettings(codec=codec, crf=crf, preset=preset)
@@ -120,8 +128,9 @@ def filter_video(
         check_target(target, source=source, overwrite=overwrite)
     with ExitStack() as cleanup:
         clip = cleanup.enter_context(Source(source))
+        checks = cleanup.enter_context(Guard(engine, mode=guard, reference=guard_engine))
         filtering = FrameFilter(
-            engine, planes_for(clip.info, engine), keep_decoded=reference is not None or bool(observers)
+            engine, planes_for(clip.info, engine), keep_decoded=reference is not None or bool(observers), guard=checks
         )
         compared = None
         if reference is not None:
@@ -147,7 +156,9 @@ def filter_video(
         return result
 
 
-def filter_frames(source: str | Path, engine: Engine) -> Iterator[Frame]:
+def filter_frames(
+    source: str | Path, engine: Engine, *, guard: GuardMode = "redo", guard_engine: ReferenceEngine = None
+) -> Iterator[Frame]:
     """Filter the first video track of `source` and yield its frames, in order, as `filter_video` would encode them.
 
     Several frames are in flight in the engine; nothing else runs beside the caller. A yielded frame belongs to the
@@ -156,12 +167,14 @@ def filter_frames(source: str | Path, engine: Engine) -> Iterator[Frame]:
     Args:
         source: as for `filter_video`.
         engine: as for `filter_video`.
+        guard: as for `filter_video`; what it finds is logged.
+        guard_engine: as for `filter_video`.
 
     Raises:
         InputError: the clip cannot be read or filtered with this engine.
     """
-    with Source(source) as clip:
-        filtering = FrameFilter(engine, planes_for(clip.info, engine))
+    with Source(source) as clip, Guard(engine, mode=guard, reference=guard_engine) as checks:
+        filtering = FrameFilter(engine, planes_for(clip.info, engine), guard=checks)
         _prepare(engine, clip.info)
         for each in filtering.stream(Frame.from_av(item, colour=clip.info.colour) for item in clip.frames()):
             yield each.frame
@@ -186,11 +199,8 @@ def _result(
 ) -> VideoResult:
     info, frames, manifest = clip.info, pipeline.frames_in, engine.manifest
     fps = frames / pipeline.seconds
-    if filtering.frames_flagged:
-        warnings.append(
-            f"{filtering.frames_flagged} filtered frames are flat or shifted in brightness where the input is not; try "
-            "--fp32, and look at the output"
-        )
+    if (warning := filtering.guard.report.warning()) is not None:
+        warnings.append(warning)
     kmac_per_px = manifest.cost.get("kmac_per_px")
     return VideoResult(
         input=info.path,
@@ -207,7 +217,7 @@ def _result(
         latency_ms={f"p{q}": float(np.percentile(pipeline.latencies, q)) * 1000 for q in (50, 95, 99)},
         tflops=None if kmac_per_px is None else 2e3 * kmac_per_px * info.width * info.height * fps / 1e12,
         peak_memory_mb=memory.idle_mb + memory.peak_mb,
-        frames_flagged=filtering.frames_flagged,
+        guard=filtering.guard.report,
         limits=limits_of(
             frames=frames, seconds=pipeline.seconds, cpu_seconds=cpu.seconds, busy_seconds=pipeline.busy_seconds
         ),

@@ -150,7 +150,13 @@ def test_the_result_tells_what_happened(engine: Engines, clip_pair: Any, seen: S
     assert told["speed_x"] == pytest.approx(told["fps"] / 25)
     assert told["tflops"] == pytest.approx(2 * 9 * 192 * 128 * told["fps"] / 1e12)
     assert told["peak_memory_mb"] > 10
-    assert told["guard"] == {"frames_flagged": 0, "frames_redone": 0}
+    assert told["guard"] == {
+        "frames_flagged": 0,
+        "frames_redone": 0,
+        "frames_passed": 0,
+        "tiles_flagged": 0,
+        "events": [],
+    }
     assert told["quality"] is None
     assert calls[-1][:2] == (24, 24) and set(calls[-1][2]) == {"fps", "speed", "stages_ms", "queues"}
 
@@ -194,7 +200,7 @@ def test_a_reference_of_another_clip_is_refused(
 def test_a_shifted_picture_is_flagged(engine: Engines, write: Write, seen: Seen, tmp_path: Path) -> None:
     source = write(tmp_path / "in.mkv")
     result = filter_video(source, None, engine("shift-luma"))
-    assert result.frames_flagged == 12
+    assert result.guard.frames_flagged == 12
     assert "12 filtered frames" in result.warnings[0]
 
 

@@ -1,4 +1,4 @@
-"""The look at each filtered frame."""
+"""What the guard says of a frame: real damage is seen where it is, filtering and odd content are left alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from postfilter.video.filtering.guard import looks_wrong
+from postfilter.video.filtering.tile_statistics import tile_spans, tile_statistics
+from postfilter.video.filtering.verdict import LUMA_ALLOWANCE, RGB_ALLOWANCE, Verdict, judge
+
+Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @pytest.fixture
@@ -14,19 +17,106 @@ def plane(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(photograph[:256, :256, 1])[None, None]
 
 
+def _judged(before: Samples, after: Samples, *, bit_depth: int = 8) -> Verdict | None:
+    allowed = LUMA_ALLOWANCE if before.shape[1] == 1 else RGB_ALLOWANCE
+    return judge(before, after, bit_depth=bit_depth, allowed=allowed)
+
+
+def _smoothed(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    rolled = np.roll(plane, 1, axis=3).astype(int)
+    return ((6 * plane.astype(int) + rolled + np.roll(plane, -1, axis=3)) // 8).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "spans"),
+    [
+        (1, [(0, 1)]),
+        (95, [(0, 95)]),
+        (96, [(0, 64), (64, 96)]),
+        (159, [(0, 64), (64, 159)]),
+        (160, [(0, 64), (64, 128), (128, 160)]),
+    ],
+)
+def test_tiles_cover_an_axis_once(size: int, spans: list[tuple[int, int]]) -> None:
+    assert tile_spans(size) == spans
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 1, 480, 720), (2, 3, 97, 131), (1, 1, 2, 3), (1, 1, 1, 40), (1, 1, 40, 1)])
+def test_statistics_are_those_of_the_tiles(dtype: type, shape: tuple[int, ...]) -> None:
+    drawn = np.random.default_rng(5).integers(0, np.iinfo(dtype).max, (2, *shape), dtype=dtype, endpoint=True)
+    before, after = drawn
+    seen = tile_statistics(before, after)
+    height, width = shape[2:]
+    rows, columns = tile_spans(height), tile_spans(width)
+    assert seen.change.shape == (*shape[:2], len(rows), len(columns))
+    assert seen.largest_change == np.abs(before.astype(int) - after).max()
+    plane = before[-1, -1].astype(int)
+    for r, (top, bottom) in enumerate(rows):
+        for c, (left, right) in enumerate(columns):
+            tile = np.s_[-1, -1, top:bottom, left:right]
+            assert seen.change[-1, -1, r, c] == pytest.approx(np.abs(before[tile].astype(int) - after[tile]).mean())
+            looked_at = [y for y in range(0, max(height - 1, 1), 5) if top <= y < bottom]
+            assert seen.mean_before[-1, -1, r, c] == pytest.approx(plane[looked_at, left:right].mean())
+            if min(height, width) > 1:
+                y, x = np.array(looked_at)[:, None], np.arange(left, min(right, width - 1))
+                detail = np.abs(plane[y, x] - plane[y, x + 1]) + np.abs(plane[y, x] - plane[y + 1, x])
+                expected = np.minimum(detail, np.iinfo(dtype).max).mean()
+                assert seen.detail_before[-1, -1, r, c] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("bit_depth", [8, 10])
+def test_each_kind_of_damage_is_seen_and_named(plane: NDArray[np.uint8], bit_depth: int) -> None:
+    scale = 1 << (bit_depth - 8)
+    peak = (1 << bit_depth) - 1
+    before = plane.astype(np.uint8 if bit_depth == 8 else np.uint16) * scale
+    rows, columns = np.mgrid[:256, :256]
+    checks = (4 * scale * ((rows + columns) % 2 * 2 - 1)).astype(int)
+    damaged = {
+        "black": np.zeros_like(before),
+        "flat": np.full_like(before, int(before.mean())),
+        "shifted in brightness": np.clip(before.astype(int) + 12 * scale, 0, peak - 1),
+        "clipped": np.full_like(before, peak),
+        "noise added": np.clip(before + 2 * checks, 1, peak - 1),
+        "changed too much": before.reshape(1, 1, 256, 4, 64)[..., ::-1].reshape(before.shape),
+    }
+    for reason, after in damaged.items():
+        verdict = _judged(before, after.astype(before.dtype), bit_depth=bit_depth)
+        assert verdict is not None, reason
+        assert verdict.reason == reason
+
+
+def test_a_single_damaged_tile_is_told_by_its_place(plane: NDArray[np.uint8]) -> None:
+    after = _smoothed(plane)
+    after[0, 0, 64:128, 128:192] = np.clip(after[0, 0, 64:128, 128:192].astype(int) + 8, 0, 255)
+    verdict = _judged(plane, after)
+    assert verdict is not None
+    assert verdict.boxes(256, 256) == [(0, slice(64, 128), slice(128, 192))]
+
+
+def test_a_single_impossible_sample_is_seen() -> None:
+    before = np.full((1, 1, 100, 200), 40, np.uint8)
+    after = before.copy()
+    after[0, 0, 70, 190] = 200
+    verdict = _judged(before, after)
+    assert verdict is not None
+    assert verdict.reason == "samples changed too much"
+    assert verdict.count == 1
+
+
 def test_filtering_is_fine(plane: NDArray[np.uint8]) -> None:
-    smoothed = ((plane.astype(int) + np.roll(plane, 1, axis=3) + np.roll(plane, 1, axis=2)) // 3).astype(np.uint8)
-    assert not looks_wrong(plane, smoothed, peak=255)
-    assert not looks_wrong(plane, plane, peak=255)
+    assert _judged(plane, _smoothed(plane)) is None
+    assert _judged(plane, plane) is None
 
 
-def test_black_flat_and_shifted_frames_are_seen(plane: NDArray[np.uint8]) -> None:
-    assert looks_wrong(plane, np.zeros_like(plane), peak=255)
-    assert looks_wrong(plane, np.full_like(plane, int(plane.mean())), peak=255)
-    assert looks_wrong(plane, np.clip(plane.astype(int) + 40, 0, 255).astype(np.uint8), peak=255)
-    assert looks_wrong(plane.astype(np.uint16) * 4, np.zeros(plane.shape, np.uint16), peak=1023)
+@pytest.mark.parametrize("value", [0, 16, 128, 235, 255])
+@pytest.mark.parametrize("shape", [(1, 1, 16, 16), (2, 3, 64, 96)])
+def test_frames_of_one_value_may_stay_so(value: int, shape: tuple[int, ...]) -> None:
+    flat = np.full(shape, value, np.uint8)
+    assert _judged(flat, flat) is None
+    assert _judged(flat, np.clip(flat.astype(int) + 1, 0, 255).astype(np.uint8)) is None
 
 
-def test_frames_that_were_flat_may_stay_so() -> None:
-    black = np.full((1, 1, 64, 64), 16, np.uint8)
-    assert not looks_wrong(black, black, peak=255)
+def test_noise_may_be_taken_off(photograph: NDArray[np.uint8]) -> None:
+    noise = np.random.default_rng(3).integers(-1, 2, (1, 1, 128, 128))
+    assert _judged((100 + noise).astype(np.uint8), np.full(noise.shape, 100, np.uint8)) is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from postfilter.errors import PostfilterError
-from postfilter.video.filtering.guard import looks_wrong
+from postfilter.video.filtering.guard import Guard
 from postfilter.video.record import FrameRecord
 
 if TYPE_CHECKING:
@@ -43,10 +43,13 @@ class FrameFilter:
         engine: what filters them, loaded for their bit depth.
         planes: how they are given to it.
         keep_decoded: whether the frames as they went in are wanted as well; costs a copy of each.
+        guard: checks the frames; where None one that passes through what the engine did not filter.
     """
 
-    def __init__(self, engine: Engine, planes: FramePlanes, *, keep_decoded: bool = False) -> None:
-        self.frames_flagged = 0
+    def __init__(
+        self, engine: Engine, planes: FramePlanes, *, keep_decoded: bool = False, guard: Guard | None = None
+    ) -> None:
+        self.guard = guard or Guard(engine)
         self.waiting_seconds = 0.0
         """Spent in pulling frames from the iterable, which is not filtering."""
         self._engine, self._planes, self._keep_decoded = engine, planes, keep_decoded
@@ -77,10 +80,7 @@ class FrameFilter:
                 return
             frame, before = under_way.popleft()
             decoded = frame.copy() if self._keep_decoded else None
-            guard = None
-            if looks_wrong(before, after, peak=frame.format.peak):
-                self.frames_flagged += 1
-                guard = "flat or shifted in brightness"
+            after, objection = self.guard.check(before, after, frame=index, pts_seconds=frame.pts_seconds)
             change = _change(before, after)
             # From here on `before` may be gone: it can be the frame's own memory, which is written to.
             filtered = self._planes.put(frame, before, after)
@@ -90,7 +90,7 @@ class FrameFilter:
                 pts_seconds=frame.pts_seconds,
                 filter_ms=1000 * seconds,
                 change=change,
-                guard=guard,
+                guard=objection,
             )
             yield Filtered(frame=filtered, decoded=decoded, record=record)
             index += 1
