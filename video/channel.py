@@ -62,6 +62,23 @@ class Channel(Generic[Item]):
             self._items.append(item)
             self._stop.condition.notify_all()
 
+    def offer(self, item: Item, *, wait_seconds: float) -> Item | None:
+        """Append an item; where no room is made in time, take out and return the oldest one.
+
+        Raises:
+            Stopped: the run was stopped.
+        """
+        with self._stop.condition:
+            self._stop.condition.wait_for(
+                lambda: self._stop.stopped or len(self._items) < self._capacity, timeout=wait_seconds
+            )
+            if self._stop.stopped:
+                raise Stopped
+            oldest = self._items.popleft() if len(self._items) >= self._capacity else None
+            self._items.append(item)
+            self._stop.condition.notify_all()
+            return oldest
+
     def close(self) -> None:
         """Say that nothing more comes; the reader gets None once all items are taken."""
         with self._stop.condition:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import av
 import numpy as np
@@ -99,14 +99,17 @@ class Source:
             QP cannot be read and is wanted.
     """
 
+    THREADS: ClassVar[Literal["AUTO", "SLICE"]] = "AUTO"
+    """AUTO decodes several frames at once, each of which then comes later."""
+
     def __init__(self, path: str | Path, *, qp: bool = False) -> None:
         self.path = Path(path)
         self.warnings: list[str] = []
-        self.container = _open(self.path)
+        self.container = self._open()
         try:
             self.stream = self._choose_stream()
-            check_whole(self.container, self.path)
-            self.stream.thread_type = "AUTO"  # decode several frames at once
+            self._check()
+            self.stream.thread_type = self.THREADS
             self._qp = QpReader(self.stream) if qp else None
             self._frames_read = 0
             self._shape = (0, 0, "")
@@ -164,6 +167,18 @@ class Source:
     ) -> None:
         self.close()
 
+    def _open(self) -> Any:
+        """Return the opened container."""
+        return _open(self.path)
+
+    def _check(self) -> None:
+        """Refuse what is not to be read."""
+        check_whole(self.container, self.path)
+
+    def _packets(self) -> Iterator[Packet[Stream]]:
+        """Yield every packet, and at the end an empty one for each track."""
+        return iter(self.container.demux())
+
     def _choose_stream(self) -> VideoStream:
         attached = av.stream.Disposition.attached_pic
         tracks = [each for each in self.container.streams.video if not each.disposition & attached]
@@ -182,7 +197,7 @@ class Source:
         return Fraction(start, 1_000_000)
 
     def _read(self) -> Iterator[VideoFrame | Packet[Stream]]:
-        packets = iter(self.container.demux())
+        packets = self._packets()
         while True:
             try:
                 packet = next(packets)

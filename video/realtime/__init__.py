@@ -1,1 +1,1 @@
-"""At the clock of the stream: every frame has a deadline, and what cannot be met is made cheaper instead of late."""
+"""A stream at its own clock: every frame has a deadline, and the filter steps down a ladder to keep it."""

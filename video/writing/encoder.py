@@ -25,6 +25,7 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 """Of x264 and x265, quickest first."""
 
 _HDR = {"CONTENT_LIGHT_LEVEL", "MASTERING_DISPLAY_METADATA"}
+_KEY_FRAME_SECONDS = 2
 _INTERLACED_DCT = 1 << 18
 _FRAME_DURATION = 1 << 8
 """AV_CODEC_FLAG_INTERLACED_DCT and AV_CODEC_FLAG_FRAME_DURATION of libavcodec."""
@@ -57,6 +58,8 @@ class EncoderSettings:
     """Quality of x264 and x265: lower is better and larger; lossless codecs have none."""
     preset: str = "veryfast"
     """Speed of x264 and x265: the slower, the smaller the file at the same CRF."""
+    low_latency: bool = False
+    """Every frame leaves at once, and a receiver can join every two seconds; larger at the same CRF."""
 
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
@@ -133,6 +136,10 @@ def add_encoder(
     options = codec.options(settings, _tags(clip, int(first.color_range)))
     if not codec.hdr and _HDR & clip.side_data.keys():
         warnings.append(f"{settings.codec} does not write the mastering display's metadata; libx265 does")
+    if settings.low_latency:
+        options["g"] = str(max(1, round(_KEY_FRAME_SECONDS * clip.frame_rate)))
+        if settings.codec != "ffv1":
+            options["tune"] = "zerolatency"
     if clip.siting != "unspecified":
         options["chroma_sample_location"] = clip.siting
     try:

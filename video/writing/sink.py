@@ -87,7 +87,7 @@ class FileSink:
             refuses the clip.
     """
 
-    def __init__(self, target: Path, *, source: Source, settings: EncoderSettings, warnings: list[str]) -> None:
+    def __init__(self, target: Path | str, *, source: Source, settings: EncoderSettings, warnings: list[str]) -> None:
         self.target = target
         self.frames_written = 0
         self.warnings = warnings
@@ -95,8 +95,7 @@ class FileSink:
         self._held: deque[Packet[Any]] = deque()
         self._held_bytes = 0
         self._video_seconds = float("-inf")
-        self._path = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
-        self._container = _open(self._path, target, keyed_metadata(source.container))
+        self._container = self._open(source)
         self._copied: dict[int, CopiedTrack] = {}
         try:
             self._add_tracks(source, settings)
@@ -176,6 +175,12 @@ class FileSink:
             self._container.close()
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+    def _open(self, source: Source) -> Any:
+        """Return the opened container, whose header is not yet written."""
+        target = Path(self.target)
+        self._path = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
+        return _open(self._path, target, keyed_metadata(source.container))
 
     def _add_tracks(self, source: Source, settings: EncoderSettings) -> None:
         container, self._offset_ticks = self._container, 0

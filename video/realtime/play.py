@@ -1,0 +1,232 @@
+"""Play or forward a stream at its own clock, filtered as well as the machine can."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from postfilter.errors import InputError, OutputError
+from postfilter.runtime.memory import PeakMemory
+from postfilter.video.frame import Frame
+from postfilter.video.reading.live import LiveSource, is_live
+from postfilter.video.reading.source import Source
+from postfilter.video.realtime.clock import StreamClock
+from postfilter.video.realtime.ladder import Ladder, LadderSettings
+from postfilter.video.realtime.output import StreamSink, is_stream
+from postfilter.video.realtime.player import Player
+from postfilter.video.realtime.rungs import Work, build_rungs, engine_label
+from postfilter.video.target import check_target
+from postfilter.video.writing.encoder import EncoderSettings
+from postfilter.video.writing.sink import FileSink, NullSink, Sink
+
+if TYPE_CHECKING:
+    from postfilter.runtime import Engine
+
+__all__ = ["RealtimeResult", "RungUse", "open_stream", "play_video"]
+
+_PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p99_9": 99.9}
+_WARM_UPS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungUse:
+    """How much a rung of the ladder was used."""
+
+    name: str
+    """The engine, or `luma`, `half`, `pass`."""
+    frames: int
+    """That got its treatment; on `half`, every second of them is filtered."""
+    seconds: float
+    """For which it was the current one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealtimeResult:
+    """What came of playing or forwarding a stream. frames_in = frames_out + frames_dropped."""
+
+    input: str
+    output: str | None
+    """None where nothing was written."""
+    engines: tuple[str, ...]
+    """Model, precision and backend of each, from the best to the cheapest."""
+    frames_in: int
+    """Received and decoded."""
+    frames_out: int
+    frames_dropped: int
+    """Not written, because decoding, encoding or the receiver could not keep up even without filtering."""
+    frames_missed: int
+    """Written after their deadline."""
+    frames_filtered: int
+    frames_flagged: int
+    """Passed through because the engine's output was black, flat or shifted in brightness."""
+    width: int
+    height: int
+    seconds: float
+    fps: float
+    speed_x: float
+    deadline_ms: float
+    """From a frame's moment by the stream's clock until it must have been written."""
+    latency_ms: dict[str, float]
+    """p50, p95, p99, p99_9 from a frame's moment until the output had taken it, to one per cent."""
+    stages_ms: dict[str, float]
+    """decode, filter, encode: what each thread worked for a frame, on average."""
+    rungs: tuple[RungUse, ...]
+    steps_down: int
+    steps_up: int
+    clock_moves: int
+    """Times that the clock was set anew because the source stalled or the machine slept."""
+    restarts: int
+    """Times that the stream's timestamps began anew."""
+    ended: str
+    """`end of stream`, `silence`, `window closed` or `interrupt`."""
+    tflops: float | None
+    peak_memory_mb: float
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def miss_rate(self) -> float:
+        """Share of the received frames that were late or dropped."""
+        return (self.frames_missed + self.frames_dropped) / max(1, self.frames_in)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as plain data, with the keys of `filter-video` and one for real time."""
+        content = dict(vars(self))
+        content["engine"] = self.engines[0]
+        content["tiles"] = {"total": 0, "reused": 0}
+        content["guard"] = {"frames_flagged": content.pop("frames_flagged"), "frames_redone": self.frames_flagged}
+        content["quality"] = None
+        content["rungs"] = [dict(vars(each)) for each in self.rungs]
+        names = (
+            "deadline_ms", "frames_missed", "frames_dropped", "frames_filtered", "rungs", "steps_down", "steps_up",
+            "clock_moves", "restarts", "ended", "engines",
+        )  # fmt: skip
+        content["realtime"] = {
+            "miss_rate": self.miss_rate,
+            "latency_ms": self.latency_ms,
+            **{name: content.pop(name) for name in names},
+        }
+        return content
+
+
+def open_stream(
+    source: str | Path,
+    *,
+    input_format: str | None = None,
+    options: dict[str, str] | None = None,
+    timeout_seconds: float = 10.0,
+) -> Source:
+    """Open a file, `-` for standard input, a URL, a named pipe or a camera, for `play_video`.
+
+    Args:
+        source: what PyAV opens.
+        input_format: FFmpeg's name of a demuxer or device, such as `v4l2`, `avfoundation`, `dshow`, `mpegts`.
+        options: of the demuxer, device or protocol.
+        timeout_seconds: after which a silent network address counts as absent, or as ended.
+
+    Raises:
+        InputError: it cannot be opened or filtered.
+    """
+    if is_live(source, input_format=input_format):
+        return LiveSource(source, input_format=input_format, options=options, timeout_seconds=timeout_seconds)
+    return Source(source)
+
+
+def play_video(
+    source: str | Path | Source,
+    target: str | Path | None,
+    engines: Sequence[Engine],
+    *,
+    latency_ms: float = 200.0,
+    output_format: str | None = None,
+    codec: str = "libx264",
+    crf: float = 16,
+    preset: str = "superfast",
+    overwrite: bool = False,
+    settings: LadderSettings | None = None,
+    on_progress: Callable[..., None] | None = None,
+) -> RealtimeResult:
+    """Play or forward `source` at its own clock, each frame at most `latency_ms` after its time.
+
+    Where the machine falls behind, frames are treated on a lower rung: the next engine, luma only (for RGB engines),
+    half of the frames, none; and on a higher one again once there is head-room. Every frame that is received is
+    forwarded; frames are dropped, and counted, only where even that is too much. Audio and other tracks are copied.
+
+    A live stream (anything but a file) ends with Ctrl-C as with its own end: the output is finished and kept.
+
+    Args:
+        source: a file, `-`, a URL, a named pipe, a camera; or what `open_stream` opened, which is closed.
+        target: a file; `-` (standard output, which nothing else may use then), `pipe:N` or a URL; `window`; None
+            measures without output.
+        engines: from the best to the cheapest, loaded for the stream's bit depth.
+        latency_ms: between a frame's time and its deadline: the buffer against jitter.
+        output_format: FFmpeg's name of the container for pipes and URLs; where None, Matroska for pipes, FLV for RTMP,
+            MPEG-TS for other protocols.
+        codec: as for `filter_video`.
+        crf: as for `filter_video`.
+        preset: as for `filter_video`; every frame leaves the encoder at once (`tune=zerolatency`).
+        overwrite: whether an existing file may be replaced.
+        settings: how eager the ladder is.
+        on_progress: called as on_progress(frames written, frames expected or None, fps=…, missed=…, rung=…).
+
+    Raises:
+        InputError: the stream cannot be read or filtered; where it breaks off, the output is finished before.
+        OutputError: the target exists or cannot be written or reached, or cannot hold what the stream holds.
+        MissingDependencyError: a window is asked for and pygame-ce is not installed.
+        KeyboardInterrupt: a file was played and Ctrl-C came; an unfinished output file is removed.
+    """
+    if not engines:
+        raise InputError("no engine is given; give one or more, from the best to the cheapest")
+    if not 0 < latency_ms <= 60_000:
+        raise InputError(f"got a latency of {latency_ms:g} ms; give more than 0 and at most 60000, for instance 200")
+    encoding = EncoderSettings(codec=codec, crf=crf, preset=preset, low_latency=True)
+    warnings: list[str] = []
+    with ExitStack() as cleanup:
+        clip = source if isinstance(source, Source) else open_stream(source)
+        cleanup.callback(clip.close)
+        name = clip.name if isinstance(clip, LiveSource) else str(clip.path)
+        live = isinstance(clip, LiveSource)
+        rungs, works = build_rungs(clip.info, engines)
+        ladder = Ladder(
+            rungs,
+            interval_seconds=float(1 / clip.info.frame_rate),
+            latency_seconds=latency_ms / 1000,
+            settings=settings,
+        )
+        _warm_up(works, clip, ladder)
+        sink, on_idle = _open_sink(target, clip, encoding, warnings, output_format, overwrite)
+        cleanup.callback(sink.discard)
+        clock = StreamClock(
+            latency_seconds=latency_ms / 1000, paced=not isinstance(clip, LiveSource) or clip.paced, follows=live
+        )
+        player = Player(
+            source=clip, works=works, ladder=ladder, clock=clock, sink=sink, shows=on_idle is not None
+        )  # fmt: skip
+        with PeakMemory() as memory:
+            try:
+                player.run(on_progress, on_idle=on_idle)
+            finally:
+                if player.left_behind:
+                    cleanup.pop_all()
+        stopped = isinstance(player.interrupt, KeyboardInterrupt) and live
+        ended = "interrupt" if stopped else "end of stream"
+        if on_idle is not None and player.closed:
+            ended = "window closed"
+        elif isinstance(clip, LiveSource) and clip.timed_out:
+            ended = "silence"
+        result = _result(name, target, clip, engines, works, ladder, clock, player, memory, ended, warnings)
+        if result.frames_in != result.frames_out + result.frames_dropped:
+            raise OutputError(
+                f"{result.frames_in} frames of {name} came in, {result.frames_out} went out and "
+                f"{result.frames_dropped} were dropped; please report it"
+            )
+        if live or player.interrupt is None:
+            sink.commit()
+        if player.interrupt is not None and not stopped:
+            raise player.interrupt
+        if player.input_failure is not None:
+            raise player.input_failure
+        return result

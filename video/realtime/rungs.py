@@ -1,0 +1,112 @@
+"""The rungs that the given engines make, and what is done to a frame on each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from postfilter.errors import PostfilterError
+from postfilter.video.filtering.guard import looks_wrong
+from postfilter.video.filtering.planes import LumaPlanes, RgbPlanes, planes_for
+from postfilter.video.realtime.ladder import Rung
+
+if TYPE_CHECKING:
+    from postfilter.runtime import Engine
+    from postfilter.video.filtering.colour import Colour
+    from postfilter.video.filtering.planes import FramePlanes
+    from postfilter.video.frame import Frame
+    from postfilter.video.pixels import Plane
+    from postfilter.video.reading.source import ClipInfo
+
+__all__ = ["GreyPlanes", "Work", "build_rungs", "engine_label"]
+
+
+class Work:
+    """One filter of the ladder: an engine, and how frames are given to it.
+
+    Args:
+        engine: what filters, one frame at a time: nothing waits for the frame after it.
+        planes: how frames are given to it.
+    """
+
+    def __init__(self, engine: Engine, planes: FramePlanes) -> None:
+        self.engine, self.planes = engine, planes
+        self.frames = self.flagged = 0
+
+    def __call__(self, frame: Frame) -> Frame:
+        """Return the frame filtered, or as it came where the guard objects to what the engine made of it.
+
+        Raises:
+            PostfilterError: the engine fails.
+        """
+        before = self.planes.take(frame)
+        try:
+            after = self.engine(before)
+        except PostfilterError:
+            raise
+        except Exception as error:
+            raise PostfilterError(f"the engine failed ({error}); try another precision or --backend") from error
+        self.frames += 1
+        if looks_wrong(before, after, peak=frame.format.peak):
+            self.flagged += 1
+            return frame
+        return self.planes.put(frame, before, after)
+
+
+class GreyPlanes(LumaPlanes):
+    """Luma alone through an engine for R'G'B', as a grey picture: the costly conversion of colour is saved.
+
+    Args:
+        colour: the stream's matrix and range.
+    """
+
+    def __init__(self, colour: Colour) -> None:
+        form = colour.format
+        codes = np.arange(form.peak + 1, dtype=form.dtype)[None]
+        zero = np.full_like(codes, (form.peak + 1) // 2)
+        self._grey = replace(colour, format=replace(form, chroma_step=(1, 1))).to_rgb(codes, zero, zero)[0, 0]
+        # One code value of luma in code values of R'G'B'.
+        self._scale = np.float32(1 if colour.full_range else form.peak / (219 << (form.bit_depth - 8)))
+        self._peak = form.peak
+
+    def take(self, frame: Frame) -> Plane:
+        """Return Y three times, at full range, as [N, 3, H, W]."""
+        return np.repeat(self._grey[super().take(frame)], 3, axis=1)
+
+    def put(self, frame: Frame, before: Plane, after: Plane) -> Frame:
+        """Add the mean change of the three channels to Y."""
+        luma = super().take(frame)
+        change = (after.mean(axis=1, keepdims=True, dtype=np.float32) - before[:, :1]) / self._scale
+        filtered = np.clip(np.rint(luma + change), 0, self._peak).astype(luma.dtype)
+        return super().put(frame, luma, filtered)
+
+
+def build_rungs(clip: ClipInfo, engines: Sequence[Engine]) -> tuple[list[Rung], list[Work]]:
+    """Return the ladder of these engines for this clip, and the filters that its rungs run.
+
+    Args:
+        clip: what is filtered.
+        engines: from the best to the cheapest. Where all work on R'G'B', luma alone through the cheapest one makes a
+            rung; then follow half of the frames, and none.
+
+    Raises:
+        InputError: an engine cannot filter this clip.
+    """
+    works = [Work(engine, planes_for(clip, engine)) for engine in engines]
+    rungs = [Rung(name=engine_label(engine), work=index) for index, engine in enumerate(engines)]
+    last = works[-1].planes
+    if isinstance(last, RgbPlanes):
+        rungs.append(Rung(name="luma", work=len(works)))
+        works.append(Work(engines[-1], GreyPlanes(last.colour)))
+    rungs.append(Rung(name="half", work=len(works) - 1, every=2))
+    rungs.append(Rung(name="pass", work=None))
+    return rungs, works
+
+
+def engine_label(engine: Engine) -> str:
+    """Return model, precision and backend."""
+    manifest = engine.manifest
+    return f"{manifest.model} {manifest.precision_run or manifest.precision} {manifest.backend}"
