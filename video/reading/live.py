@@ -25,7 +25,12 @@ __all__ = ["LiveSource", "is_live"]
 
 _UNPACED = {"udp", "udplite", "rtp", "rtsp", "rtsps", "srt", "rist", "rtmp", "rtmps", "rtmpt", "rtmpe", "mms", "mmsh"}
 """Protocols whose sender does not wait for us: what is not read in time is lost."""
-_PLANAR = {"yuyv422": "yuv422p", "uyvy422": "yuv422p", "yvyu422": "yuv422p", "yuv411p": "yuv422p", "p010le": "yuv420p10le"}
+_PLANAR = {
+    "yuyv422": "yuv422p",
+    "uyvy422": "yuv422p",
+    "yvyu422": "yuv422p",
+    "p010le": "yuv420p10le",
+}
 """Formats of cameras and screens -> the planar one that holds the same; all others become yuv420p."""
 _WAKE_SECONDS = 0.1
 

@@ -8,7 +8,7 @@ _WINDOW_SECONDS = 10.0
 """Over which the earliest frame tells how the source's clock drifts from ours: longer than jitter, shorter than
 drift of 100 millionths takes to be felt."""
 _PAUSE_SECONDS = 1.0
-"""A file that is this much later from one frame to the next was paused: the machine slept, or the output was blocked."""
+"""A file that is this much later from one frame to the next was paused: the machine slept, or the output blocked."""
 
 
 class StreamClock:

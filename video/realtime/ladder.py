@@ -16,6 +16,8 @@ _SAMPLES = 8
 """Of a cost that are remembered: a change of load is believed after half of them."""
 _PROBES = 3
 """Frames tried on the rung above; the median is believed, since the first one after a pause is slow."""
+_HOPELESS = 3
+"""Times the time there is: a try that takes longer is given up after one frame, slow as a first one may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class LadderSettings:
 
     up_after_seconds: float = 2.0
     """Without any trouble, before the rung above is tried; doubled after each try that fails."""
-    longest_wait_seconds: float = 16.0
+    longest_wait_seconds: float = 32.0
     """The most that doubling leads to."""
     head_room: float = 0.85
     """The rung above must take at most this share of the time between two frames."""
@@ -151,9 +153,11 @@ class Ladder:
         if self._probes is None:
             return  # trouble came in between
         self._probes.append(seconds)
-        if len(self._probes) < _PROBES:
+        above = self.current - 1
+        hopeless = seconds > _HOPELESS * self._interval * self.rungs[above].every
+        if len(self._probes) < _PROBES and not hopeless:
             return
-        cost, above = median(self._probes), self.current - 1
+        cost = seconds if hopeless else median(self._probes)
         self._costs.pop(choice.work, None)
         self.learn(choice.work, cost)
         if self._load(above) <= self._settings.head_room:

@@ -1,4 +1,4 @@
-"""Outputs that take frames as they come: a pipe, a network address, and a file that is finished when the stream ends."""
+"""Outputs that take frames as they come: a pipe, a network address."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ __all__ = ["StreamSink", "is_stream"]
 
 _FORMATS = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "rtsps": "rtsp", "rtp": "rtp_mpegts"}
 """Protocol -> container. Others get MPEG-TS, which a receiver can join at any time."""
-_PIPE_FORMAT = "matroska"
 _PIPES = ("-", "pipe:")
 _UNENDING = {
     "matroska": {"cluster_time_limit": "1", "live": "1"},
@@ -42,7 +41,8 @@ class StreamSink(FileSink):
         source: what is copied from.
         settings: the encoder and its quality.
         warnings: gathers what cannot be carried over.
-        output_format: FFmpeg's name of the container; None takes Matroska for pipes, and what is usual for a protocol.
+        output_format: FFmpeg's name of the container; None takes Matroska for pipes (MPEG-TS where the input is that),
+            and what is usual for a protocol.
 
     Raises:
         OutputError: nobody answers there, or the container cannot hold a track.
@@ -58,7 +58,9 @@ class StreamSink(FileSink):
         output_format: str | None = None,
     ) -> None:
         scheme = target.partition("://")[0].lower() if "://" in target else ""
-        self._output_format = output_format or (_FORMATS.get(scheme, "mpegts") if scheme else _PIPE_FORMAT)
+        # Sound out of MPEG-TS lacks what Matroska's header must say when nobody can go back to it.
+        piped = "mpegts" if source.container.format.name == "mpegts" else "matroska"
+        self._output_format = output_format or (_FORMATS.get(scheme, "mpegts") if scheme else piped)
         super().__init__(target, source=source, settings=settings, warnings=warnings)
 
     def commit(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postfilter.errors import InputError, OutputError
+from postfilter.errors import InputError
 from postfilter.runtime.memory import PeakMemory
 from postfilter.video.frame import Frame
 from postfilter.video.reading.live import LiveSource, is_live
@@ -30,6 +30,8 @@ __all__ = ["RealtimeResult", "RungUse", "open_stream", "play_video"]
 
 _PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p99_9": 99.9}
 _WARM_UPS = 3
+_LONG_SECONDS = 0.5
+"""A frame that takes longer is timed once: the ladder will not stay there anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,31 +204,119 @@ def play_video(
         clock = StreamClock(
             latency_seconds=latency_ms / 1000, paced=not isinstance(clip, LiveSource) or clip.paced, follows=live
         )
-        player = Player(
-            source=clip, works=works, ladder=ladder, clock=clock, sink=sink, shows=on_idle is not None
-        )  # fmt: skip
+        player = Player(source=clip, works=works, ladder=ladder, clock=clock, sink=sink, shows=on_idle is not None)
         with PeakMemory() as memory:
             try:
                 player.run(on_progress, on_idle=on_idle)
             finally:
                 if player.left_behind:
                     cleanup.pop_all()
-        stopped = isinstance(player.interrupt, KeyboardInterrupt) and live
-        ended = "interrupt" if stopped else "end of stream"
-        if on_idle is not None and player.closed:
-            ended = "window closed"
-        elif isinstance(clip, LiveSource) and clip.timed_out:
-            ended = "silence"
-        result = _result(name, target, clip, engines, works, ladder, clock, player, memory, ended, warnings)
-        if result.frames_in != result.frames_out + result.frames_dropped:
-            raise OutputError(
-                f"{result.frames_in} frames of {name} came in, {result.frames_out} went out and "
-                f"{result.frames_dropped} were dropped; please report it"
-            )
         if live or player.interrupt is None:
             sink.commit()
-        if player.interrupt is not None and not stopped:
+        if player.interrupt is not None and not (live and isinstance(player.interrupt, KeyboardInterrupt)):
             raise player.interrupt
         if player.input_failure is not None:
             raise player.input_failure
-        return result
+        return _result(name, target, clip, works, ladder, clock, player, memory, warnings)
+
+
+def _warm_up(works: Sequence[Work], clip: Source, ladder: Ladder) -> None:
+    """Compile every engine, and let the ladder know what each costs before the clock starts."""
+    frame = Frame.from_av(clip.first, colour=clip.info.colour)
+    for index, work in enumerate(works):
+        work(frame.copy())
+        for _ in range(_WARM_UPS):
+            started = time.perf_counter()
+            work(frame.copy())
+            took = time.perf_counter() - started
+            ladder.learn(index, took)
+            if took > _LONG_SECONDS:
+                break
+        work.frames = work.flagged = 0
+
+
+def _open_sink(
+    target: str | Path | None,
+    clip: Source,
+    encoding: EncoderSettings,
+    warnings: list[str],
+    output_format: str | None,
+    overwrite: bool,
+) -> tuple[Sink, Callable[[], bool] | None]:
+    """Return the sink, and what the calling thread must run where it is a window."""
+    if target is None:
+        return NullSink(), None
+    if str(target) == "window":
+        from postfilter.video.realtime.window import WindowSink
+
+        window = WindowSink(clip, warnings)
+        return window, window.refresh
+    if is_stream(target):
+        return StreamSink(
+            str(target), source=clip, settings=encoding, warnings=warnings, output_format=output_format
+        ), None
+    check_target(Path(target), source=clip.path, overwrite=overwrite)
+    return FileSink(Path(target), source=clip, settings=encoding, warnings=warnings), None
+
+
+def _result(
+    name: str,
+    target: str | Path | None,
+    clip: Source,
+    works: Sequence[Work],
+    ladder: Ladder,
+    clock: StreamClock,
+    player: Player,
+    memory: PeakMemory,
+    warnings: list[str],
+) -> RealtimeResult:
+    info = clip.info
+    flagged, filtered = sum(each.flagged for each in works), sum(each.frames for each in works)
+    if flagged:
+        warnings.append(
+            f"{flagged} frames came out of the engine flat or shifted in brightness and were passed through; try --fp32"
+        )
+    if clock.moves:
+        warnings.append(f"the source stalled {clock.moves} times; its clock was set anew")
+    costs = [(each.engine.manifest.cost.get("kmac_per_px"), each.frames) for each in works]
+    kmac = None if any(cost is None for cost, _ in costs) else sum((cost or 0.0) * frames for cost, frames in costs)
+    fps = player.frames_out / player.seconds
+    return RealtimeResult(
+        input=name,
+        output=None if target is None else str(target),
+        engines=tuple(dict.fromkeys(engine_label(each.engine) for each in works)),
+        frames_in=player.frames_in,
+        frames_out=player.frames_out,
+        frames_dropped=player.frames_dropped,
+        frames_missed=player.frames_missed,
+        frames_filtered=filtered - flagged,
+        frames_flagged=flagged,
+        width=info.width,
+        height=info.height,
+        seconds=player.seconds,
+        fps=fps,
+        speed_x=fps / float(info.frame_rate),
+        deadline_ms=1000 * clock.latency_seconds,
+        latency_ms={key: 1000 * player.latency.percentile(q) for key, q in _PERCENTILES.items()},
+        stages_ms={key: 1000 * each / max(1, player.frames_in) for key, each in player.busy_seconds.items()},
+        rungs=tuple(
+            RungUse(name=rung.name, frames=frames, seconds=seconds)
+            for rung, frames, seconds in zip(ladder.rungs, ladder.frames, ladder.seconds, strict=True)
+        ),
+        steps_down=ladder.steps_down,
+        steps_up=ladder.steps_up,
+        clock_moves=clock.moves,
+        restarts=clip.jumps if isinstance(clip, LiveSource) else 0,
+        ended=_ending(clip, player),
+        tflops=None if kmac is None else 2e3 * kmac * info.width * info.height / player.seconds / 1e12,
+        peak_memory_mb=memory.idle_mb + memory.peak_mb,
+        warnings=[*clip.warnings, *warnings],
+    )
+
+
+def _ending(clip: Source, player: Player) -> str:
+    if player.interrupt is not None:
+        return "interrupt"
+    if player.closed:
+        return "window closed"
+    return "silence" if isinstance(clip, LiveSource) and clip.timed_out else "end of stream"

@@ -12,7 +12,7 @@ from typing import Any
 
 from av import Packet, VideoFrame
 
-from postfilter.errors import InputError
+from postfilter.errors import InputError, OutputError
 from postfilter.video.channel import Channel, Stop, Stopped
 from postfilter.video.frame import Frame
 from postfilter.video.reading.live import LiveSource
@@ -80,6 +80,8 @@ class Player:
         self.seconds = 0.0
         self.interrupt: BaseException | None = None
         """What ended the run before the stream did."""
+        self.closed = False
+        """Whether `on_idle` ended it."""
         self.input_failure: InputError | None = None
         """Why the stream could not be read to its end; what came before is written."""
         self.left_behind = False
@@ -114,6 +116,7 @@ class Player:
 
         Raises:
             PostfilterError: the first failure of filtering or writing.
+            OutputError: a frame is not accounted for.
         """
         started = time.perf_counter()
         self._ladder.begin(started)
@@ -126,6 +129,7 @@ class Player:
         try:
             while not ended["_write"].wait(wait) and not self._stop.stopped:
                 if on_idle is not None and not on_idle():
+                    self.closed = True
                     self._end(ended)
                 if time.perf_counter() - told >= _PROGRESS_SECONDS:
                     told = time.perf_counter()
@@ -134,10 +138,17 @@ class Player:
             self.interrupt = error
             self._end(ended)
         self.left_behind = not all(self._ended(event) for event in ended.values())
+        # What a stopped run had under way.
+        self._dropped["write"] += self.frames_in - self.frames_out - self.frames_dropped if self._ending.is_set() else 0
         self.seconds = time.perf_counter() - started
         self._ladder.end(time.perf_counter())
         if self._stop.failure is not None:
             raise self._stop.failure
+        if self.frames_in != self.frames_out + self.frames_dropped:
+            raise OutputError(
+                f"{self.frames_in} frames came in, {self.frames_out} went out and {self.frames_dropped} were dropped; "
+                "please report it"
+            )
         self._tell(on_progress, started)
 
     def _end(self, ended: dict[str, threading.Event]) -> None:
