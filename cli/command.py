@@ -69,8 +69,10 @@ class Reporter:
         with Progress(*columns, console=self.console, disable=hidden, transient=True) as bar:
             task = bar.add_task(title, total=None, figures="")
 
-            def update(done: float, total: float | None = None, **figures: float) -> None:
-                text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            def update(done: float, total: float | None = None, **figures: float | str) -> None:
+                text = "  ".join(
+                    f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in figures.items()
+                )
                 bar.update(task, completed=done, total=total, figures=text)
 
             yield update

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from postfilter.cli.command import Command, Reporter
 from postfilter.cli.engine_choice import add_engine_choice, open_chosen_engine, open_reference_engine
+from postfilter.cli.realtime import (
+    PRESET,
+    add_realtime_options,
+    place,
+    refuse_stream_options,
+    render_realtime,
+    run_realtime,
+)
 from postfilter.cli.watching import add_watching, watching
 
 if TYPE_CHECKING:
@@ -21,7 +29,9 @@ examples:
   filter-video in.mp4 out.mp4
   filter-video in.mkv out.mkv --model fastarcnn --fp32 --codec libx265 --crf 20
   filter-video in.mp4 out.mp4 --engine engines/fastarcnn-luma-dynamic-fp16-openvino --reference source.mkv
-  filter-video in.mp4 - --sink null        measure without encoding"""
+  filter-video in.mp4 - --sink null        measure without encoding
+  filter-video rtsp://camera/ out.mkv --realtime        record until Ctrl-C"""
+_PRESET = "veryfast"
 
 
 def main() -> int:
@@ -30,8 +40,8 @@ def main() -> int:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=Path, metavar="INPUT", help="a video, 8 or 10 bits a sample")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", nargs="?", help="the suffix names the container")
+    parser.add_argument("input", type=place, metavar="INPUT", help="a video, 8 or 10 bits a sample")
+    parser.add_argument("output", type=place, metavar="OUTPUT", nargs="?", help="the suffix names the container")
     parser.add_argument("--reference", type=Path, metavar="SOURCE", help="the undegraded source: tells the ΔPSNR")
     add_engine_choice(parser)
     parser.add_argument(
@@ -46,11 +56,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codec", default="libx264", metavar="NAME", help="libx264 (default), libx265, ffv1 (lossless)"
     )
     encoding.add_argument("--crf", type=float, default=16, metavar="N", help="0 (best) to 51 (default: 16)")
-    encoding.add_argument("--preset", default="veryfast", metavar="NAME", help="of the encoder (default: veryfast)")
+    encoding.add_argument(
+        "--preset", metavar="NAME", help=f"of the encoder (default: {_PRESET}; {PRESET} in real time)"
+    )
     encoding.add_argument(
         "--sink", choices=("file", "null"), default="file", help="null: decode and filter only, write nothing"
     )
     encoding.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    add_realtime_options(parser)
     add_watching(parser)
 
 
@@ -60,9 +73,12 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     from postfilter.video.target import check_target
     from postfilter.video.writing.encoder import EncoderSettings
 
+    if arguments.realtime:
+        return run_realtime(arguments, reporter)
+    refuse_stream_options(arguments)
     target = None if arguments.sink == "null" else arguments.output
     # What can be refused at once is refused before an engine is built.
-    encoding = {"codec": arguments.codec, "crf": arguments.crf, "preset": arguments.preset}
+    encoding = {"codec": arguments.codec, "crf": arguments.crf, "preset": arguments.preset or _PRESET}
     EncoderSettings(**encoding)
     clip = probe(arguments.input)
     if target is not None:
@@ -98,6 +114,9 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
 def _render(result: dict[str, Any], console: Console) -> None:
     from rich.table import Table
 
+    if "realtime" in result:
+        render_realtime(result, console)
+        return
     table = Table(show_header=False, box=None, title=result["output"] or "nothing written", title_justify="left")
     stages, latency = result["stages_ms"], result["latency_ms"]
     table.add_row("frames", f"{result['frames_out']} of {result['width']}x{result['height']}")

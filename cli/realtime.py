@@ -49,7 +49,9 @@ def add_realtime_options(parser: argparse.ArgumentParser) -> None:
         help="a cheaper engine to step down to, or a model's name; repeat it for more, cheapest last (default with a "
         f"model: the same in {_FALLBACK_PRECISION}, and for RGB models that of luma)",
     )
-    group.add_argument("--input-format", metavar="NAME", help="FFmpeg's demuxer or device: v4l2, avfoundation, dshow, …")
+    group.add_argument(
+        "--input-format", metavar="NAME", help="FFmpeg's demuxer or device: v4l2, avfoundation, dshow, …"
+    )
     group.add_argument(
         "--input-option",
         action="append",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from postfilter.video.frame import ColourTags, Frame
     from postfilter.video.picture import ImageQuality, ImageResult, filter_image
     from postfilter.video.reading.source import ClipInfo, probe
+    from postfilter.video.realtime.play import open_stream, play_video
+    from postfilter.video.realtime.result import RealtimeResult
     from postfilter.video.record import FrameRecord, Observer
     from postfilter.video.reference import VideoQuality
     from postfilter.video.writing.encoder import CODECS
@@ -24,11 +26,14 @@ __all__ = [
     "ImageQuality",
     "ImageResult",
     "Observer",
+    "RealtimeResult",
     "VideoQuality",
     "VideoResult",
     "filter_frames",
     "filter_image",
     "filter_video",
+    "open_stream",
+    "play_video",
     "probe",
 ]
 
@@ -41,11 +46,14 @@ _HOME = {
     "ImageQuality": "picture",
     "ImageResult": "picture",
     "Observer": "record",
+    "RealtimeResult": "realtime.result",
     "VideoQuality": "reference",
     "VideoResult": "clip",
     "filter_frames": "clip",
     "filter_image": "picture",
     "filter_video": "clip",
+    "open_stream": "realtime.play",
+    "play_video": "realtime.play",
     "probe": "reading.source",
 }
 

@@ -78,7 +78,8 @@ class StreamSink(FileSink):
         if name.startswith("tcp://") and "timeout=" not in name:
             # A receiver that reads no more would be waited for without end.
             name += f"{'&' if '?' in name else '?'}timeout={_TIMEOUT_MICROSECONDS}"
-        options = {"flush_packets": "1"} | _UNENDING.get(self._output_format, {})
+        # Without these a track that is silent would hold back the others, for ten seconds by default.
+        options = {"flush_packets": "1", "max_interleave_delta": "100000"} | _UNENDING.get(self._output_format, {})
         try:
             return av.open(name, "w", format=self._output_format, container_options=options)
         except (av.FFmpegError, OSError, ValueError) as error:

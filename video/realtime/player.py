@@ -105,9 +105,7 @@ class Player:
         """Frames that were received and not written."""
         return sum(self._dropped.values())
 
-    def run(
-        self, on_progress: Callable[..., None] | None = None, *, on_idle: Callable[[], bool] | None = None
-    ) -> None:
+    def run(self, on_progress: Callable[..., None] | None = None, *, on_idle: Callable[[], bool] | None = None) -> None:
         """Take the stream through until it ends, or until Ctrl-C or a signal ends it: see `interrupt`.
 
         Args:

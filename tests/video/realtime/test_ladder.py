@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -111,7 +112,7 @@ def test_a_rung_that_is_lost_again_and_again_is_tried_less_often() -> None:
 
     run = simulate(60, cost)
     returns = [at for at, name in run.steps if name == "fine"]
-    gaps = [after - before for before, after in zip(returns, returns[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(returns)]
     assert len(gaps) >= 3 and gaps == sorted(gaps), "waits must grow"
 
 
