@@ -23,6 +23,7 @@ PRESET = "superfast"
 _LATENCY_MS = 200.0
 _TIMEOUT_SECONDS = 10.0
 _FALLBACK_PRECISION = "int8"
+_NOT_IN_REAL_TIME = ("reference", "report", "preview", "resume", "strict")
 
 
 def add_realtime_options(parser: argparse.ArgumentParser) -> None:
@@ -103,8 +104,9 @@ def run_realtime(arguments: argparse.Namespace, reporter: Reporter) -> dict[str,
     target = None if arguments.sink == "null" else arguments.output
     if target is None and arguments.sink == "file":
         raise OutputError("no output is named; give a file, -, a URL or window, or --sink null to measure only")
-    if arguments.reference is not None:
-        raise InputError("--reference cannot be compared with in real time; leave one of the two out")
+    for name in _NOT_IN_REAL_TIME:
+        if getattr(arguments, name, None):
+            raise InputError(f"--{name} does not go with --realtime, which has no time for it; leave one of them out")
     encoding = {"codec": arguments.codec, "crf": arguments.crf, "preset": arguments.preset or PRESET}
     EncoderSettings(**encoding)
     if str(target) == "-":

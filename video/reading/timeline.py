@@ -7,7 +7,7 @@ from fractions import Fraction
 __all__ = ["Timeline"]
 
 _FORWARD = Fraction(10)
-_BACK = Fraction(1)
+_BACK = Fraction(1, 5)
 """Seconds by which a track's decoding times may differ from where they should go on, before that is a new beginning."""
 
 

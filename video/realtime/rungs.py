@@ -96,7 +96,11 @@ def build_rungs(clip: ClipInfo, engines: Sequence[Engine]) -> tuple[list[Rung], 
         InputError: an engine cannot filter this clip.
     """
     works = [Work(engine, planes_for(clip, engine)) for engine in engines]
-    rungs = [Rung(name=engine_label(engine), work=index) for index, engine in enumerate(engines)]
+    labels = [engine_label(engine) for engine in engines]
+    rungs = [
+        Rung(name=f"{label} ({index + 1})" if labels.count(label) > 1 else label, work=index)
+        for index, label in enumerate(labels)
+    ]
     last = works[-1].planes
     if isinstance(last, RgbPlanes):
         rungs.append(Rung(name="luma", work=len(works)))
