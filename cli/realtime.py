@@ -142,6 +142,7 @@ def run_realtime(arguments: argparse.Namespace, reporter: Reporter) -> dict[str,
             latency_ms=_LATENCY_MS if arguments.latency is None else arguments.latency,
             output_format=arguments.output_format,
             **encoding,
+            guard=arguments.guard,
             overwrite=arguments.overwrite,
             on_progress=update,
         )

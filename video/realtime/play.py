@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from postfilter.errors import InputError
 from postfilter.runtime.memory import PeakMemory
+from postfilter.video.filtering.guard import GuardMode, GuardReport
 from postfilter.video.frame import Frame
 from postfilter.video.reading.live import LiveSource, is_live
 from postfilter.video.reading.source import Source
@@ -67,6 +68,7 @@ def play_video(
     codec: str = "libx264",
     crf: float = 16,
     preset: str = "superfast",
+    guard: GuardMode = "pass",
     overwrite: bool = False,
     settings: LadderSettings | None = None,
     on_progress: Callable[..., None] | None = None,
@@ -90,6 +92,7 @@ def play_video(
         codec: as for `filter_video`.
         crf: as for `filter_video`.
         preset: as for `filter_video`; every frame leaves the encoder at once (`tune=zerolatency`).
+        guard: as for `filter_video`, but there is no time to filter again: `redo` passes through.
         overwrite: whether an existing file may be replaced.
         settings: how eager the ladder is.
         on_progress: called as on_progress(frames written, frames expected or None, fps=…, missed=…, rung=…).
@@ -111,7 +114,7 @@ def play_video(
         cleanup.callback(clip.close)
         name = clip.name if isinstance(clip, LiveSource) else str(clip.path)
         live = isinstance(clip, LiveSource)
-        rungs, works = build_rungs(clip.info, engines)
+        rungs, works = build_rungs(clip.info, engines, guard=guard)
         ladder = Ladder(
             rungs,
             interval_seconds=float(1 / clip.info.frame_rate),
@@ -152,7 +155,7 @@ def _warm_up(works: Sequence[Work], clip: Source, ladder: Ladder) -> None:
             ladder.learn(index, took)
             if took > _LONG_SECONDS:
                 break
-        work.frames = work.flagged = 0
+        work.frames, work.guard.report = 0, GuardReport()
 
 
 def _open_sink(
@@ -191,11 +194,9 @@ def _result(
     warnings: list[str],
 ) -> RealtimeResult:
     info = clip.info
-    flagged, filtered = sum(each.flagged for each in works), sum(each.frames for each in works)
-    if flagged:
-        warnings.append(
-            f"{flagged} frames came out of the engine flat or shifted in brightness and were passed through; try --fp32"
-        )
+    guard = _merged([each.guard.report for each in works])
+    if (warning := guard.warning()) is not None:
+        warnings.append(warning)
     if clock.moves:
         warnings.append(f"the source stalled {clock.moves} times; its clock was set anew")
     costs = [(each.engine.manifest.cost.get("kmac_per_px"), each.frames) for each in works]
@@ -209,8 +210,8 @@ def _result(
         frames_out=player.frames_out,
         frames_dropped=player.frames_dropped,
         frames_missed=player.frames_missed,
-        frames_filtered=filtered - flagged,
-        frames_flagged=flagged,
+        frames_filtered=sum(each.frames for each in works),
+        guard=guard,
         width=info.width,
         height=info.height,
         seconds=player.seconds,
@@ -232,6 +233,17 @@ def _result(
         peak_memory_mb=memory.idle_mb + memory.peak_mb,
         warnings=[*clip.warnings, *warnings],
     )
+
+
+def _merged(reports: Sequence[GuardReport]) -> GuardReport:
+    """The reports of all engines as one, its events in the order of the frames."""
+    total = GuardReport(events=sorted((event for each in reports for event in each.events), key=lambda e: e.frame))
+    for each in reports:
+        total.frames_flagged += each.frames_flagged
+        total.frames_redone += each.frames_redone
+        total.frames_passed += each.frames_passed
+        total.tiles_flagged += each.tiles_flagged
+    return total
 
 
 def _ending(clip: Source, player: Player) -> str:

@@ -43,6 +43,7 @@ class _Due:
     frame: Frame
     moment: float
     """When it was to be had, by the stream's clock."""
+    index: int
     spacing: float | None
     """Seconds of its timestamp after the one before."""
 
@@ -204,7 +205,7 @@ class Player:
             # The first frame was there before this began.
             arrived = max(self._source.arrived, begun) if isinstance(self._source, LiveSource) else now
             moment = self._clock.stamp(frame.pts_seconds, arrived)
-            due = _Due(frame, moment, None if last is None else frame.pts_seconds - last)
+            due = _Due(frame, moment, self.frames_in, None if last is None else frame.pts_seconds - last)
             last = frame.pts_seconds
             self.frames_in += 1
             if not self._paced:
@@ -227,7 +228,7 @@ class Player:
             slack = due.moment + self._clock.latency_seconds - started
             choice = ladder.choose(started, slack=slack, tail=self._tail, spacing=due.spacing)
             if choice.work is not None:
-                due.frame = self._works[choice.work](due.frame)
+                due.frame = self._works[choice.work](due.frame, due.index)
                 now = time.perf_counter()
                 ladder.measured(now, choice, now - started)
                 self.busy_seconds["filter"] += now - started

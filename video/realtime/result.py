@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from postfilter.video.filtering.guard import GuardReport
 
 __all__ = ["RealtimeResult", "RungUse"]
 
@@ -37,8 +40,8 @@ class RealtimeResult:
     frames_missed: int
     """Written after their deadline."""
     frames_filtered: int
-    frames_flagged: int
-    """Passed through because the engine's output was black, flat or shifted in brightness."""
+    guard: GuardReport
+    """Frames of which the engine made something else than filtering does."""
     width: int
     height: int
     seconds: float
@@ -73,7 +76,7 @@ class RealtimeResult:
         content = dict(vars(self))
         content["engine"] = self.engines[0]
         content["tiles"] = {"total": 0, "reused": 0}
-        content["guard"] = {"frames_flagged": content.pop("frames_flagged"), "frames_redone": self.frames_flagged}
+        content["guard"] = self.guard.as_json()
         content["quality"] = None
         content["rungs"] = [dict(vars(each)) for each in self.rungs]
         names = (

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from postfilter.errors import PostfilterError
-from postfilter.video.filtering.guard import looks_wrong
+from postfilter.video.filtering.guard import Guard
 from postfilter.video.filtering.planes import LumaPlanes, RgbPlanes, planes_for
 from postfilter.video.realtime.ladder import Rung
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine
     from postfilter.video.filtering.colour import Colour
+    from postfilter.video.filtering.guard import GuardMode
     from postfilter.video.filtering.planes import FramePlanes
     from postfilter.video.frame import Frame
     from postfilter.video.pixels import Plane
@@ -30,14 +31,20 @@ class Work:
     Args:
         engine: what filters, one frame at a time: nothing waits for the frame after it.
         planes: how frames are given to it.
+        guard: what is done where the engine's output is no filtering; there is no time to filter again.
     """
 
-    def __init__(self, engine: Engine, planes: FramePlanes) -> None:
+    def __init__(self, engine: Engine, planes: FramePlanes, guard: GuardMode = "pass") -> None:
         self.engine, self.planes = engine, planes
-        self.frames = self.flagged = 0
+        self.guard = Guard(engine, mode="pass" if guard == "redo" else guard)
+        self.frames = 0
 
-    def __call__(self, frame: Frame) -> Frame:
-        """Return the frame filtered, or as it came where the guard objects to what the engine made of it.
+    def __call__(self, frame: Frame, index: int = 0) -> Frame:
+        """Return the frame filtered.
+
+        Args:
+            frame: whose memory is used again where nobody else reads it.
+            index: its number, for the guard's report.
 
         Raises:
             PostfilterError: the engine fails.
@@ -50,9 +57,7 @@ class Work:
         except Exception as error:
             raise PostfilterError(f"the engine failed ({error}); try another precision or --backend") from error
         self.frames += 1
-        if looks_wrong(before, after, peak=frame.format.peak):
-            self.flagged += 1
-            return frame
+        after, _ = self.guard.check(before, after, frame=index, pts_seconds=frame.pts_seconds)
         return self.planes.put(frame, before, after)
 
 
@@ -84,18 +89,21 @@ class GreyPlanes(LumaPlanes):
         return super().put(frame, luma, filtered)
 
 
-def build_rungs(clip: ClipInfo, engines: Sequence[Engine]) -> tuple[list[Rung], list[Work]]:
+def build_rungs(
+    clip: ClipInfo, engines: Sequence[Engine], *, guard: GuardMode = "pass"
+) -> tuple[list[Rung], list[Work]]:
     """Return the ladder of these engines for this clip, and the filters that its rungs run.
 
     Args:
         clip: what is filtered.
         engines: from the best to the cheapest. Where all work on R'G'B', luma alone through the cheapest one makes a
             rung; then follow half of the frames, and none.
+        guard: see `Work`.
 
     Raises:
         InputError: an engine cannot filter this clip.
     """
-    works = [Work(engine, planes_for(clip, engine)) for engine in engines]
+    works = [Work(engine, planes_for(clip, engine), guard) for engine in engines]
     labels = [engine_label(engine) for engine in engines]
     rungs = [
         Rung(name=f"{label} ({index + 1})" if labels.count(label) > 1 else label, work=index)
@@ -104,7 +112,7 @@ def build_rungs(clip: ClipInfo, engines: Sequence[Engine]) -> tuple[list[Rung], 
     last = works[-1].planes
     if isinstance(last, RgbPlanes):
         rungs.append(Rung(name="luma", work=len(works)))
-        works.append(Work(engines[-1], GreyPlanes(last.colour)))
+        works.append(Work(engines[-1], GreyPlanes(last.colour), guard))
     rungs.append(Rung(name="half", work=len(works) - 1, every=2))
     rungs.append(Rung(name="pass", work=None))
     return rungs, works
