@@ -9,12 +9,15 @@ from postfilter.lazy import lazy_names
 if TYPE_CHECKING:
     from postfilter.runtime.backend import BACKENDS, Execution
     from postfilter.runtime.bit_depth import with_bit_depth
-    from postfilter.runtime.engine import Engine, load_engine
+    from postfilter.runtime.engine import Engine
+    from postfilter.runtime.loading import load_engine
     from postfilter.runtime.manifest import EngineManifest, read_manifest, sha256_of_file, write_manifest
     from postfilter.runtime.measure import Speed, measure_speed
     from postfilter.runtime.memory import MemoryUse, PeakMemory, measure_memory
     from postfilter.runtime.piece_choice import PieceChoice, fastest_piece
     from postfilter.runtime.profile import Profile, profile_engine
+    from postfilter.runtime.stream_item import StreamItem
+    from postfilter.runtime.tile_reuse import TileReuse, TileUse
 
 __all__ = [
     "BACKENDS",
@@ -26,6 +29,9 @@ __all__ = [
     "PieceChoice",
     "Profile",
     "Speed",
+    "StreamItem",
+    "TileReuse",
+    "TileUse",
     "fastest_piece",
     "load_engine",
     "measure_memory",
@@ -47,8 +53,11 @@ _HOME = {
     "PieceChoice": "piece_choice",
     "Profile": "profile",
     "Speed": "measure",
+    "StreamItem": "stream_item",
+    "TileReuse": "tile_reuse",
+    "TileUse": "tile_reuse",
     "fastest_piece": "piece_choice",
-    "load_engine": "engine",
+    "load_engine": "loading",
     "measure_memory": "memory",
     "measure_speed": "measure",
     "profile_engine": "profile",

@@ -2,136 +2,41 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from postfilter.errors import ArtefactError, InputError, UnknownNameError
-from postfilter.runtime.backend import BACKENDS, Execution, Layer, Options, backend_class, multiplies
+from postfilter.errors import InputError
+from postfilter.runtime.backend import Execution, Layer, Options, multiplies
 from postfilter.runtime.bit_depth import sample_type
-from postfilter.runtime.compatibility import require_compatible
 from postfilter.runtime.further_inputs import FurtherInput, pack
-from postfilter.runtime.jobs import PieceJob, WholeJob, check_planes, run_jobs
-from postfilter.runtime.manifest import MANIFEST, EngineManifest, read_manifest
+from postfilter.runtime.jobs import Part, PieceJob, WholeJob, check_planes, run_jobs
+from postfilter.runtime.manifest import EngineManifest
 from postfilter.runtime.padding import padded_size
-from postfilter.runtime.piece_rule import (
-    Piece,
-    PieceRule,
-    activation_bytes,
-    check_piece,
-    geometry,
-    given_piece,
-    streams_of,
-)
+from postfilter.runtime.piece_rule import PieceRule, geometry, given_piece
 from postfilter.runtime.pieces import cut_frame
+from postfilter.runtime.stream_item import StreamItem, with_kept
+from postfilter.runtime.tile_job import ItemJob
+from postfilter.runtime.windows import windows_for
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from postfilter.runtime.backend import Backend, Compiled, Samples, Shape
-    from postfilter.runtime.jobs import Job
+    from postfilter.runtime.jobs import Job, StreamJob
     from postfilter.runtime.pieces import Cut
+    from postfilter.runtime.tile_reuse import TileReuse
+    from postfilter.runtime.windows import Windows
 
-__all__ = ["Engine", "load_engine"]
+__all__ = ["Engine"]
 
 _SHAPES_KEPT = 4
 """Compiled shapes kept: a video has one or two, a folder of pictures two (upright and across) or many."""
-
-
-def load_engine(
-    path: str | os.PathLike[str],
-    *,
-    bit_depth: int | None = None,
-    device: str | None = None,
-    threads: int | None = None,
-    requests: int | None = None,
-    piece: Piece = "auto",
-    memory_limit_mb: float | None = None,
-    layer_times: bool = False,
-    cuda_graphs: bool = True,
-    compile_network: bool = False,
-) -> Engine:
-    """Load an engine that `export-engine` made, after verifying its files.
-
-    Args:
-        path: the engine folder.
-        bit_depth: bits a sample of the planes it will be given; the engine's own (8) where None. Another depth is an
-            exact edit of the graph on loading, see `runtime.bit_depth`.
-        device: the backend's name of a device; the one the engine was made for where None.
-        threads: CPU threads; where None the engine's own (`EngineManifest.run`), else every core. With torch this holds
-            for the whole process.
-        requests: frames that `stream` keeps in flight; where None the engine's own, else 1 with a memory limit, which
-            leaves room for the largest pieces, else the backend's choice. More take more memory: with OpenVINO all but
-            one have activations of their own, so 2 need half of what 3 do.
-        piece: (width, height) of the overlapping pieces in which frames are filtered, each side rounded up to the size
-            multiple; `whole` for none. The output is that of the whole frame, and memory does not grow with it. `auto`
-            takes what was measured to be fastest when the engine was made (`EngineManifest.piece`), else whole frames.
-        memory_limit_mb: MiB above the idle process that filtering may take, frames included; `auto` then chooses the
-            piece with the least overlap that is estimated to fit a stream. OpenVINO also gives back what only compiling
-            needed, as it does with a piece.
-        layer_times: keep the time of each layer, for `Engine.layers`; costs a little speed.
-        cuda_graphs: replay recorded CUDA graphs where the backend can (TensorRT, PyTorch); False makes every call
-            by itself, to find out whether they are to blame.
-        compile_network: have torch.compile make each shape's network faster where it measures that it is (PyTorch):
-            takes seconds to minutes, and a compiler. On CPUs it gained 2 to 4 %.
-
-    Raises:
-        ArtefactError: no engine there, a damaged one, or one that cannot run here.
-        MissingDependencyError: its backend is not installed, or broken.
-        DeviceError: it needs a GPU, and this machine has none.
-        InputError: a bit depth outside 8 to 16, fewer than one thread or request, or a piece or memory limit that is no
-            positive number. Whether they suit a frame is known with its size, and told by `piece_for` and all that
-            filters.
-        UnknownNameError: no such device here.
-    """
-    folder = Path(path)
-    folder = folder.parent if folder.name == MANIFEST else folder
-    manifest = read_manifest(folder)
-    for what, value in (("threads", threads), ("requests", requests)):
-        if value is not None and value < 1:
-            raise InputError(f"{what} is {value}; it must be at least 1, or left out")
-    check_piece(manifest, piece, memory_limit_mb)
-    # What was measured on one device says nothing of another.
-    measured = manifest.run if device in (None, manifest.device) else {}
-    options = Options(
-        bit_depth=manifest.bit_depth if bit_depth is None else bit_depth,
-        device=device or manifest.device,
-        threads=threads or measured.get("threads"),
-        # Under a limit the room is better spent on one large piece than on several small ones, which overlap more.
-        requests=requests or (measured.get("requests") if memory_limit_mb is None else 1),
-        layer_times=layer_times,
-        cuda_graphs=cuda_graphs,
-        compile_network=compile_network,
-        spare_memory=memory_limit_mb is not None
-        or (manifest.piece if piece == "auto" else piece) not in (None, "whole"),
-    )
-    dtype = np.dtype(sample_type(options.bit_depth))
-    require_compatible(folder, manifest, device=options.device)
-    try:
-        kind = backend_class(manifest.backend)
-    except UnknownNameError as error:
-        raise ArtefactError(
-            f"the engine {folder} was made for the backend {manifest.backend!r}, which this postfilter does not have; "
-            f"it has {', '.join(BACKENDS)}: make the engine again with one of them"
-        ) from error
-    backend = kind(folder, manifest, options)
-    rule = PieceRule(
-        manifest=manifest,
-        piece=piece,
-        memory_limit_mb=memory_limit_mb,
-        activation_bytes_per_px=0.0 if memory_limit_mb is None else activation_bytes(folder, manifest),
-        dtype=dtype,
-        streams=streams_of(manifest.backend, backend.requests),
-        requests=backend.requests,
-    )
-    return Engine(manifest, backend, options, rule)
 
 
 class Engine:
@@ -172,6 +77,8 @@ class Engine:
         self.device: str = options.device
         self._backend: Backend | None = backend
         self._compiled: OrderedDict[Shape, Compiled] = OrderedDict()
+        self._windows: OrderedDict[tuple[int, ...], Windows] = OrderedDict()
+        self._compile_network = options.compile_network
         self._lock = threading.Lock()
 
     def __call__(self, planes: Samples, *, inputs: Mapping[str, ArrayLike] | None = None) -> Samples:
@@ -187,20 +94,25 @@ class Engine:
         """
         return self._job(self._packed(planes, inputs)).run()
 
-    def stream(self, planes: Iterable[Samples]) -> Iterator[Samples]:
+    def stream(self, planes: Iterable[Samples | StreamItem], *, reuse: TileReuse | None = None) -> Iterator[Samples]:
         """Filter a sequence of planes, `requests` of them at a time; yield the outputs in the order of the inputs.
 
         Inputs are pulled as outputs are taken, never more than `requests` ahead. An exception of `planes` is raised
         here after the outputs of all inputs before it. The iterator can be closed at any time.
 
         Args:
-            planes: arrays as `__call__` takes them; their sizes may differ. One must not be changed before its output
-                has come.
+            planes: arrays as `__call__` takes them, or items with more beside them; their sizes may differ. One must
+                not be changed before its output has come.
+            reuse: a `TileReuse`, and what did not change since the item before is not filtered again. The outputs are
+                the same to the bit, but read-only: they are what the next are made of, and an item that did not change
+                at all gives the very array of the item before.
 
         Raises:
             InputError: as `__call__`, when the offending array's turn comes.
         """
-        return run_jobs((self._job(self._packed(each)) for each in planes), requests=self.requests)
+        if reuse is not None:
+            reuse.restart()
+        return run_jobs((self._stream_job(each, reuse) for each in planes), requests=self.requests)
 
     def piece_for(self, *, width: int, height: int) -> tuple[int, int] | None:
         """Return (width, height) of the pieces in which a frame of this size is filtered; None where it is whole.
@@ -262,6 +174,7 @@ class Engine:
         """Let go of the backend's threads and memory. Calling it again does nothing."""
         with self._lock:
             self._compiled.clear()
+            self._windows.clear()
         if self._backend is not None:
             self._backend.close()
             self._backend = None
@@ -283,9 +196,37 @@ class Engine:
         compiled = self._compiled_for(frames, width, height)
         piece = self.piece_for(width=width, height=height)
         if piece is not None:
-            return PieceJob(compiled, planes, self._cuts(width, height, piece), piece)
+            cuts = self._cuts(width, height, piece)
+            return PieceJob(
+                planes, [Part(compiled=compiled, size=piece, index=n, cut=cut) for n in range(frames) for cut in cuts]
+            )
         width, height = padded_size(width, height, multiple=self.size_multiple)
         return WholeJob(compiled, planes, width=width, height=height)
+
+    def _stream_job(self, given: Samples | StreamItem, reuse: TileReuse | None) -> StreamJob:
+        item = given if isinstance(given, StreamItem) else StreamItem(planes=given)
+        samples = self._packed(item.planes, item.inputs)
+        if reuse is not None:
+            return reuse.job(item, samples, halo=self.halo, whole=self._job, windows=self._windows_for)
+        if item.keep is None:
+            return self._job(samples)
+        job = None if item.keep.all() else self._job(samples)
+        return ItemJob(job, lambda output: item.planes.copy() if output is None else with_kept(output, item))
+
+    def _windows_for(self, shape: tuple[int, ...]) -> Windows:
+        """How planes of a shape are filtered in part; tried once for each shape."""
+        with self._lock:
+            known = self._windows.get(shape)
+        if known is None:
+            known = windows_for(self, shape)
+            with self._lock:
+                self._windows[shape] = known
+                while len(self._windows) > _SHAPES_KEPT:
+                    self._windows.popitem(last=False)
+        return known
+
+    def _compile_window(self, width: int, height: int) -> Compiled:
+        return self._open_backend().compile((1, self.manifest.input_channels, height, width))
 
     def _cuts(self, width: int, height: int, piece: tuple[int, int]) -> list[Cut]:
         return cut_frame(width, height, piece=piece, **geometry(self.manifest))

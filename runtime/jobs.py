@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from postfilter.runtime.backend import Compiled, Pending, Samples
     from postfilter.runtime.pieces import Cut
 
-__all__ = ["Job", "PieceJob", "Started", "WholeJob", "check_planes", "run_jobs"]
+__all__ = ["Job", "Part", "PieceJob", "Started", "StreamJob", "WholeJob", "check_planes", "run_jobs"]
 
 
 class Started:
@@ -35,22 +36,52 @@ class Started:
         """Block until it is done; return the job's result if nothing else of it is left."""
         return self._finish(self._pending.wait())
 
+    def then(self, after: Callable[[Samples], Samples]) -> Started:
+        """Return the same part with the job's result passed through `after`."""
+        finish = self._finish
+
+        def finish_after(output: Samples) -> Samples | None:
+            result = finish(output)
+            return None if result is None else after(result)
+
+        return Started(self._pending, finish_after)
+
     def abandon(self) -> None:
         """Wait until it reads and writes nothing any more, whatever comes of it."""
         with suppress(Exception):
             self._pending.wait()
 
 
-class Job(Protocol):
-    """Planes to be filtered; run it once, one way or the other."""
+class StreamJob(Protocol):
+    """Planes to be filtered between others; start it once."""
+
+    def start(self) -> Iterator[Started | None]:
+        """Begin its parts one by one, as the iterator is advanced; they are to be waited for in that order.
+
+        A None among them asks for all that is under way to be waited for before the iterator is advanced.
+        """
+        ...
+
+
+class Job(StreamJob, Protocol):
+    """Planes to be filtered; run or start it, once."""
 
     def run(self) -> Samples:
         """Filter all of it now, every core on one part at a time."""
         ...
 
-    def start(self) -> Iterator[Started]:
-        """Begin its parts one by one, as the iterator is advanced; they are to be waited for in that order."""
-        ...
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One piece of one plane, and what filters it."""
+
+    compiled: Compiled
+    """For `size`."""
+    size: tuple[int, int]
+    """(width, height) of the window."""
+    index: int
+    """Which of the N planes."""
+    cut: Cut
 
 
 def check_planes(planes: Samples, *, dtype: np.dtype[Any], bit_depth: int, layout: str, channels: int) -> None:
@@ -71,7 +102,7 @@ def check_planes(planes: Samples, *, dtype: np.dtype[Any], bit_depth: int, layou
         )
 
 
-def run_jobs(jobs: Iterable[Job], *, requests: int) -> Iterator[Samples]:
+def run_jobs(jobs: Iterable[StreamJob], *, requests: int) -> Iterator[Samples]:
     """Run jobs one after the other, `requests` parts of them at a time, and yield their results in order.
 
     A job is pulled when all parts of the one before are under way, so never more than `requests` ahead. What pulling
@@ -91,14 +122,17 @@ def run_jobs(jobs: Iterable[Job], *, requests: int) -> Iterator[Samples]:
                 break
             while True:
                 try:
-                    under_way.append(next(parts))
+                    part = next(parts)
                 except StopIteration:
                     break
                 except Exception as error:
                     failure = error
                     break
-                if len(under_way) >= requests and (result := under_way.popleft().wait()) is not None:
-                    yield result
+                if part is not None:
+                    under_way.append(part)
+                while len(under_way) >= (requests if part else 1):
+                    if (result := under_way.popleft().wait()) is not None:
+                        yield result
         while under_way:
             if (result := under_way.popleft().wait()) is not None:
                 yield result
@@ -130,7 +164,7 @@ class WholeJob:
         return self._cropped(self._compiled.infer(self._samples))
 
     def start(self) -> Iterator[Started]:
-        """See `Job.start`."""
+        """See `StreamJob.start`."""
         yield Started(self._compiled.start(self._samples), self._cropped)
 
     def _cropped(self, output: Samples) -> Samples:
@@ -144,65 +178,69 @@ class PieceJob:
     stripes of a luma plane do.
 
     Args:
-        compiled: for the shape of one piece.
         planes: [N, C, H, W].
-        cuts: from `pieces.cut_frame`.
-        piece: (width, height) of each.
+        parts: what is to be filtered; at least one.
+        base: tells, once the first part is done, what the output is where no part is kept; left out where the parts
+            cover the planes.
     """
 
-    def __init__(self, compiled: Compiled, planes: Samples, cuts: list[Cut], piece: tuple[int, int]) -> None:
-        self._compiled = compiled
+    def __init__(self, planes: Samples, parts: list[Part], base: Callable[[], Samples] | None = None) -> None:
         self._planes = planes
-        self._width, self._height = piece
-        self._parts = [(index, cut) for index in range(len(planes)) for cut in cuts]
-        self._left = len(self._parts)
+        self._parts = parts
+        self._base = base
+        self._left = len(parts)
         self._output: Samples | None = None
-        self._buffers: list[Samples] = []
+        self._buffers: dict[tuple[int, int], list[Samples]] = {}
 
     def run(self) -> Samples:
         """See `Job.run`."""
-        for index, cut in self._parts:
-            window = self._window(index, cut)
-            self._keep(index, cut, window, self._compiled.infer(window))
+        for part in self._parts:
+            window = self._window(part)
+            self._keep(part, window, part.compiled.infer(window))
         return self._result()
 
     def start(self) -> Iterator[Started]:
-        """See `Job.start`."""
-        for index, cut in self._parts:
-            window = self._window(index, cut)
-            pending = self._compiled.start(window)
+        """See `StreamJob.start`."""
+        for part in self._parts:
+            window = self._window(part)
+            pending = part.compiled.start(window)
 
-            def finish(output: Samples, index: int = index, cut: Cut = cut, window: Samples = window) -> Samples | None:
-                self._keep(index, cut, window, output)
+            def finish(output: Samples, part: Part = part, window: Samples = window) -> Samples | None:
+                self._keep(part, window, output)
                 return None if self._left else self._result()
 
             yield Started(pending, finish)
 
-    def _window(self, index: int, cut: Cut) -> Samples:
-        """Return what a piece reads, [1, C, height, width], C-contiguous."""
-        seen = self._planes[index : index + 1, :, cut.y : cut.y + self._height, cut.x : cut.x + self._width]
+    def _window(self, part: Part) -> Samples:
+        """Return what a part reads, [1, C, height, width], C-contiguous."""
+        (width, height), cut, index = part.size, part.cut, part.index
+        seen = self._planes[index : index + 1, :, cut.y : cut.y + height, cut.x : cut.x + width]
         high, wide = seen.shape[2:]
-        if (high, wide) == (self._height, self._width) and seen.flags.c_contiguous and seen.flags.writeable:
+        if (high, wide) == (height, width) and seen.flags.c_contiguous and seen.flags.writeable:
             return seen
-        if self._buffers:
-            buffer = self._buffers.pop()
+        if buffers := self._buffers.get(part.size):
+            buffer = buffers.pop()
         else:
-            buffer = np.empty((1, self._planes.shape[1], self._height, self._width), dtype=self._planes.dtype)
+            buffer = np.empty((1, self._planes.shape[1], height, width), dtype=self._planes.dtype)
         buffer[:, :, :high, :wide] = seen
         buffer[:, :, :high, wide:] = seen[:, :, :, -1:]
         buffer[:, :, high:] = buffer[:, :, high - 1 : high]
         return buffer
 
-    def _keep(self, index: int, cut: Cut, window: Samples, output: Samples) -> None:
+    def _keep(self, part: Part, window: Samples, output: Samples) -> None:
         if self._output is None:
-            frames, _, height, width = self._planes.shape
-            self._output = np.empty((frames, output.shape[1], height, width), dtype=output.dtype)
+            if self._base is None:
+                frames, _, height, width = self._planes.shape
+                self._output = np.empty((frames, output.shape[1], height, width), dtype=output.dtype)
+            else:
+                self._output = self._base().copy()
+        cut = part.cut
         rows = slice(cut.top - cut.y, cut.bottom - cut.y)
         columns = slice(cut.left - cut.x, cut.right - cut.x)
-        self._output[index, :, cut.top : cut.bottom, cut.left : cut.right] = output[0, :, rows, columns]
+        self._output[part.index, :, cut.top : cut.bottom, cut.left : cut.right] = output[0, :, rows, columns]
         self._left -= 1
         if window.base is None:  # one of ours, not a view of the caller's planes
-            self._buffers.append(window)
+            self._buffers.setdefault(part.size, []).append(window)
 
     def _result(self) -> Samples:
         assert self._output is not None

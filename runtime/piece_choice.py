@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from postfilter.errors import ArtefactError, InputError
-from postfilter.runtime.engine import Engine, load_engine
+from postfilter.runtime.engine import Engine
+from postfilter.runtime.loading import load_engine
 from postfilter.runtime.manifest import MANIFEST, read_manifest
 from postfilter.runtime.measure import sample_frames
 from postfilter.runtime.padding import padded_size

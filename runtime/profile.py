@@ -12,8 +12,8 @@ from typing import Any
 
 from postfilter.runtime.backend import Layer, usable_cores
 from postfilter.runtime.ceiling import bandwidth_gbs, compute_tflops
-from postfilter.runtime.engine import load_engine
 from postfilter.runtime.limit import Bound, LayerLoad, Limit, find_limit, layer_bound
+from postfilter.runtime.loading import load_engine
 from postfilter.runtime.macs import layer_work
 from postfilter.runtime.manifest import GRAPH, MANIFEST
 from postfilter.runtime.measure import measure_speed, sample_frames

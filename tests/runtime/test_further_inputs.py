@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from postfilter.errors import ArtefactError, InputError
-from postfilter.runtime import EngineManifest, load_engine, read_manifest, sha256_of_file, write_manifest
+from postfilter.runtime import (
+    EngineManifest,
+    StreamItem,
+    TileReuse,
+    load_engine,
+    read_manifest,
+    sha256_of_file,
+    write_manifest,
+)
 from postfilter.runtime.further_inputs import FurtherInput, pack
 
 QP = FurtherInput(name="qp", maximum=51, default=37)
@@ -138,6 +146,25 @@ def test_pieces_cut_the_qp_along(folders: dict[str, Path], planes: Callable[...,
     with load_engine(folders["openvino"]) as whole, load_engine(folders["openvino"], piece=(24, 16)) as cut:
         assert cut.piece_for(width=70, height=50) == (24, 16)
         np.testing.assert_array_equal(cut(samples, inputs={"qp": blocks}), whole(samples, inputs={"qp": blocks}))
+
+
+def test_a_stream_reads_the_qp_too_and_a_tile_whose_qp_changed_is_filtered_again(
+    folders: dict[str, Path], planes: Callable[..., NDArray[Any]]
+) -> None:
+    samples = planes(450, 330)
+    qp = np.full((1, 21, 29), 30)
+    qps = [qp, qp, qp.copy(), qp + 5, qp + 5]
+    qps[2][0, 3, 4] = 10
+    items = [StreamItem(planes=samples, inputs={"qp": each}) for each in qps]
+    reuse, shares = TileReuse(), []
+    with load_engine(folders["openvino"]) as engine:
+        plain = [engine(samples, inputs={"qp": each}) for each in qps]
+        for output, wanted in zip(engine.stream(items, reuse=reuse), plain, strict=True):
+            np.testing.assert_array_equal(output, wanted)
+            shares.append(reuse.last.reused / reuse.last.total)
+        assert all(map(np.array_equal, engine.stream(items), plain))
+    assert not np.array_equal(plain[1], plain[2])
+    assert [shares[0], shares[1], shares[3], shares[4]] == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""Which blocks of a picture differ from those of the picture before it. Samples are compared, never judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from postfilter.runtime.backend import Samples
+
+__all__ = ["BLOCK", "Blocks", "block_grid", "changed_blocks", "samples_of", "widened"]
+
+BLOCK = 16
+"""Side of a block in samples: a macroblock, which is what most codecs skip as one, and what a QP is told for."""
+
+_BAND = 8 * BLOCK
+"""Rows that are compared at a time: what is left of them stays in the processor's cache until it is summed up."""
+
+if TYPE_CHECKING:
+    Blocks = NDArray[np.bool_]
+    """[N, ceil(H / BLOCK), ceil(W / BLOCK)]"""
+
+
+def block_grid(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return the shape of the blocks of planes of shape [N, C, H, W]."""
+    return shape[0], -(-shape[2] // BLOCK), -(-shape[3] // BLOCK)
+
+
+def changed_blocks(before: Samples, after: Samples) -> Blocks:
+    """Return where two arrays of planes differ in any sample of any channel.
+
+    Args:
+        before: [N, C, H, W], unsigned integers.
+        after: of the same shape and type.
+    """
+    frames, channels, height, width = after.shape
+    _, rows, columns = block_grid(after.shape)
+    found = np.zeros((frames, rows, columns), dtype=np.bool_)
+    # Padded to whole blocks, so that a block's row of samples is one or two 64-bit words.
+    differing = np.zeros((_BAND, columns * BLOCK), dtype=after.dtype)
+    words = columns, BLOCK * after.itemsize // 8
+    for index in range(frames):
+        for channel in range(channels):
+            for top in range(0, height, _BAND):
+                high = min(_BAND, height - top)
+                one, other = (each[index, channel, top : top + high] for each in (before, after))
+                np.bitwise_xor(one, other, out=differing[:high, :width])
+                if not differing[:high].any():
+                    continue
+                differing[high:] = 0
+                first = top // BLOCK
+                whole = differing[: -(-high // BLOCK) * BLOCK].reshape(-1, BLOCK, columns * BLOCK)
+                summed = np.bitwise_or.reduce(whole, axis=1).view(np.uint64).reshape(-1, *words)
+                found[index, first : first + len(summed)] |= summed.any(axis=2)
+    return found
+
+
+def widened(blocks: Blocks, reach: int) -> Blocks:
+    """Return the blocks in which a sample lies that is at most `reach` samples away from one of `blocks`."""
+    wide = blocks.copy()
+    for _ in range(-(-reach // BLOCK)):
+        for axis in (1, 2):
+            inner = np.moveaxis(wide, axis, 0)
+            grown = inner.copy()
+            grown[1:] |= inner[:-1]
+            grown[:-1] |= inner[1:]
+            inner[...] = grown
+    return wide
+
+
+def samples_of(blocks: Blocks, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which samples of planes of `shape` lie in the blocks: [N, 1, H, W]."""
+    spread = blocks.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)
+    return spread[:, None, : shape[2], : shape[3]]
