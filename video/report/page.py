@@ -136,7 +136,7 @@ def _headline(result: dict[str, Any], observer: ReportObserver) -> list[dict[str
     """The four or five figures that are looked for first."""
     figures = []
     if result["quality"] is not None:
-        figures.append(("Luma PSNR", number(result["quality"]["delta_psnr"], sign=True), "dB"))
+        figures.append(("Luma ΔPSNR", number(result["quality"]["delta_psnr"], sign=True), "dB"))
     elif "change" in observer.curves:
         change = observer.curves["change"].points().mean.mean()
         figures.append(("Mean change", number(float(change)), "codes"))
