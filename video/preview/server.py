@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -93,7 +94,8 @@ class Server:
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    # Another process of the user may not take over the port by listening at it as well.
+    # Nobody may listen at the port as well; on Windows reusing an address would allow that.
+    allow_reuse_address = sys.platform != "win32"
     allow_reuse_port = False
 
     loopback: bool

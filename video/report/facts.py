@@ -16,7 +16,15 @@ __all__ = ["Row", "Table", "engine_tables", "machine_table", "number", "result_t
 
 _UNITS = {"ms": "ms", "mb": "MB", "db": "dB", "bytes": "bytes", "seconds": "s", "percent": "%"}
 """Last word of a name -> the unit it stands for."""
-_WORDS = {"cpu": "CPU", "psnr": "PSNR", "qp": "QP", "fps": "fps", "tflops": "TFLOPS", "speed x": "times real time", "db": "dB"}
+_WORDS = {
+    "cpu": "CPU",
+    "psnr": "PSNR",
+    "qp": "QP",
+    "fps": "fps",
+    "tflops": "TFLOPS",
+    "speed x": "times real time",
+    "db": "dB",
+}
 _MANIFEST = (
     ("model", "Model"),
     ("layout", "Layout"),

@@ -135,7 +135,7 @@ def _anchor(each: Shown) -> str:
 def _headline(result: dict[str, Any], observer: ReportObserver) -> list[dict[str, str]]:
     """The four or five figures that are looked for first."""
     figures = []
-    if result["quality"] is not None:
+    if result.get("quality"):
         figures.append(("Luma ΔPSNR", number(result["quality"]["delta_psnr"], sign=True), "dB"))
     elif "change" in observer.curves:
         change = observer.curves["change"].points().mean.mean()
@@ -144,8 +144,10 @@ def _headline(result: dict[str, Any], observer: ReportObserver) -> list[dict[str
         ("Speed", number(result["fps"]), "fps"),
         ("Real time", number(result["speed_x"]), "×"),  # noqa: RUF001  # the true multiplication sign
         ("Frames", number(result["frames_out"]), ""),
-        ("Latency p95", number(result["latency_ms"]["p95"]), "ms"),
     ]
+    latency = result.get("latency_ms") or {}
+    if "p95" in latency:
+        figures.append(("Latency p95", number(latency["p95"]), "ms"))
     tiles = result.get("tiles") or {}
     if tiles.get("total"):
         figures.append(("Tiles reused", number(100 * tiles["reused"] / tiles["total"]), "%"))

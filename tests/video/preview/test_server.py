@@ -172,3 +172,21 @@ def test_a_busy_port_and_a_foreign_host_are_told(preview: Preview) -> None:
     with pytest.raises(InputError, match=r"192\.0\.2\.1"):
         Preview(title="x", host="192.0.2.1")
     assert threading.active_count() == before
+
+
+def test_connections_are_bounded(ask: Ask) -> None:
+    with Preview(title="x") as served:
+        where = urlsplit(served.url)
+        idle = [socket.create_connection((where.hostname or "", where.port or 0)) for _ in range(32)]
+        with pytest.raises(OSError):  # closed unanswered
+            ask(served, "/")
+        for each in idle:
+            each.close()
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                assert ask(served, "/")[0].status == 200
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)

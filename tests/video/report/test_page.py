@@ -136,6 +136,9 @@ def test_the_slider_follows_keyboard_and_pointer(report: Path, browser: Chrome) 
     assert float(handle.get_attribute("value")) == pytest.approx(25, abs=0.5)
     ActionChains(browser).move_by_offset(40, 0).perform()  # let go: it no longer follows
     assert float(handle.get_attribute("value")) == pytest.approx(25, abs=0.5)
+    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", view)
+    touch(browser, box["x"] + 0.4 * box["width"], box["x"] + 0.8 * box["width"], y=box["y"] + 100)
+    assert float(handle.get_attribute("value")) == pytest.approx(80, abs=0.5)
     loaded = browser.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert loaded
     assert browser.get_log("browser") == []
@@ -168,6 +171,16 @@ def test_dark_and_light_have_enough_contrast(report: Path, browser: Chrome) -> N
         # WCAG 2.2, 1.4.3: 4.5 for text; 7 is its stricter level.
         assert contrast(paper, ink) > 7 and contrast(paper, soft) > 4.5
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def touch(browser: Chrome, start: float, end: float, *, y: float) -> None:
+    """Draw a finger over the page, from left to right."""
+    for kind, points in (
+        ("touchStart", [{"x": start, "y": y}]),
+        ("touchMove", [{"x": end, "y": y}]),
+        ("touchEnd", []),
+    ):
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
 def requested(browser: Chrome) -> list[str]:
