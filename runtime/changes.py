@@ -61,6 +61,8 @@ def changed_blocks(before: Samples, after: Samples) -> Blocks:
 def widened(blocks: Blocks, reach: int) -> Blocks:
     """Return the blocks in which a sample lies that is at most `reach` samples away from one of `blocks`."""
     wide = blocks.copy()
+    if blocks.all() or not blocks.any():
+        return wide
     for _ in range(-(-reach // BLOCK)):
         for axis in (1, 2):
             inner = np.moveaxis(wide, axis, 0)

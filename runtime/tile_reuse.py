@@ -91,7 +91,9 @@ class TileReuse:
             self._state = _State(shape, windows(shape))
         state = self._state
         changed = state.look(samples)
-        needed = state.missing | widened(changed, halo)
+        needed = np.ones_like(state.missing) if changed is None else state.missing | widened(changed, halo)
+        if changed is None and item.keep is None:
+            return self._follow(state, item, whole(samples), needed, needed)
         wanted = needed if item.keep is None else needed & ~item.keep
 
         def decided() -> StreamJob:
@@ -164,16 +166,13 @@ class _State:
         self._misses = 0
         self._saved = 0.0
 
-    def look(self, planes: Samples) -> Blocks:
-        """Return the blocks that changed since the last item, all of them where that is not looked at."""
+    def look(self, planes: Samples) -> Blocks | None:
+        """Return the blocks that changed since the last item; None where that is not looked at."""
         self._turn += 1
         self._compared = self._compare
-        if self._compare and self._before is not None:
-            changed = changed_blocks(self._before, planes)
-        else:
-            changed = np.ones(self.missing.shape, dtype=np.bool_)
+        changed = changed_blocks(self._before, planes) if self._compare and self._before is not None else None
         self._compare = self._misses < _PATIENCE or self._turn % _PATIENCE == 0
-        if self._compare and changed.any():
+        if self._compare and (changed is None or changed.any()):
             if self._before is None:
                 self._before = planes.copy()
             else:
