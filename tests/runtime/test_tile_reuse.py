@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,9 +60,8 @@ def test_outputs_are_the_same_to_the_bit_on_every_backend(
         blocks = int(np.prod(block_grid(given[0].shape)))
         assert reuse.sum.total == len(given) * blocks
         assert reuse.sum.kept == 0
-        # What windows of so small a network gain beyond that depends on what a call costs.
-        unchanged = sum(np.array_equal(*pair) for pair in itertools.pairwise(given))
-        assert reuse.sum.reused >= unchanged * blocks > 0
+        # How much windows of so small a network gain depends on what a call costs.
+        assert reuse.sum.reused > 0
 
 
 @pytest.mark.parametrize(
