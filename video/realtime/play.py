@@ -155,7 +155,6 @@ def _warm_up(works: Sequence[Work], clip: Source, ladder: Ladder) -> None:
             ladder.learn(index, took)
             if took > _LONG_SECONDS:
                 break
-        work.frames, work.guard.report = 0, GuardReport()
 
 
 def _open_sink(

@@ -39,12 +39,12 @@ class Work:
         self.guard = Guard(engine, mode="pass" if guard == "redo" else guard)
         self.frames = 0
 
-    def __call__(self, frame: Frame, index: int = 0) -> Frame:
+    def __call__(self, frame: Frame, index: int | None = None) -> Frame:
         """Return the frame filtered.
 
         Args:
             frame: whose memory is used again where nobody else reads it.
-            index: its number, for the guard's report.
+            index: its number, for the guard's report; None for a frame that is only tried out, which is not looked at.
 
         Raises:
             PostfilterError: the engine fails.
@@ -56,8 +56,9 @@ class Work:
             raise
         except Exception as error:
             raise PostfilterError(f"the engine failed ({error}); try another precision or --backend") from error
-        self.frames += 1
-        after, _ = self.guard.check(before, after, frame=index, pts_seconds=frame.pts_seconds)
+        if index is not None:
+            self.frames += 1
+            after, _ = self.guard.check(before, after, frame=index, pts_seconds=frame.pts_seconds)
         return self.planes.put(frame, before, after)
 
 

@@ -58,6 +58,6 @@ def test_luma_alone_through_an_rgb_engine(
 def test_what_the_guard_objects_to_passes_through(engine: Callable[..., Engine], clip: Source) -> None:
     work: Work = build_rungs(clip.info, [engine("shift-luma")])[1][0]
     frame = Frame.from_av(clip.first, colour=clip.info.colour)
-    after = work(frame.copy())
+    after = work(frame.copy(), 0)
     np.testing.assert_array_equal(after.planes[0], frame.planes[0])
     assert (work.frames, work.guard.report.frames_passed) == (1, 1)
