@@ -51,6 +51,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is done where a frame came out black, flat, shifted, clipped or changed by more than filtering can: "
         "filter it again in fp32 (default), pass it through, only tell of it, or do not look",
     )
+    parser.add_argument(
+        "--skip-below-qp",
+        type=float,
+        metavar="N",
+        help="blocks of 16x16 samples coded at a lower QP leave as they came (H.264, HEVC, MPEG-1, -2, -4)",
+    )
     encoding = parser.add_argument_group("encoding")
     encoding.add_argument(
         "--codec", default="libx264", metavar="NAME", help="libx264 (default), libx265, ffv1 (lossless)"
@@ -96,6 +102,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             engine,
             **encoding,
             reference=arguments.reference,
+            skip_below_qp=arguments.skip_below_qp,
             overwrite=arguments.overwrite,
             guard=arguments.guard,
             guard_engine=lambda: open_reference_engine(engine, arguments, reporter),
@@ -132,6 +139,10 @@ def _render(result: dict[str, Any], console: Console) -> None:
     if result["tflops"] is not None:
         table.add_row("achieved", f"{result['tflops']:.3f} TFLOPS (a multiply-accumulate is two)")
     table.add_row("memory", f"{result['peak_memory_mb']:.0f} MB at most")
+    if result["qp"] is not None and result["qp"]["mean"] is not None:
+        qp = result["qp"]
+        skipped = f"; {qp['share']:.0%} of the blocks left as they came" if qp["blocks_skipped"] else ""
+        table.add_row("QP", f"{qp['mean']:.1f} ({qp['min']:.0f} to {qp['max']:.0f}, {qp['source']}){skipped}")
     if result["quality"] is not None:
         quality = result["quality"]
         table.add_row(

@@ -14,6 +14,7 @@ from postfilter.errors import OutputError
 from postfilter.runtime.memory import PeakMemory
 from postfilter.video.filtering.guard import Guard, GuardMode, GuardReport, ReferenceEngine
 from postfilter.video.filtering.planes import planes_for
+from postfilter.video.filtering.qp_skip import QpSteering, QpUse, wants_qp
 from postfilter.video.filtering.stage import FrameFilter
 from postfilter.video.frame import Frame
 from postfilter.video.limits import CpuTime, Limits, limits_of
@@ -63,6 +64,8 @@ class VideoResult:
     """What the cores and each stage by itself allow, which is the lowest, and how much of it was reached."""
     quality: VideoQuality | None
     """Where a reference was given."""
+    qp: QpUse | None = None
+    """Where the QP of frames was read: what it was, and what was skipped for it."""
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -74,6 +77,7 @@ class VideoResult:
         content["guard"] = self.guard.as_json()
         content["limits"] = self.limits.as_json()
         content["quality"] = None if self.quality is None else self.quality.as_json()
+        content["qp"] = None if self.qp is None else self.qp.as_json()
         return content
 
 
@@ -86,6 +90,7 @@ def filter_video(
     crf: float = 16,
     preset: str = "veryfast",
     reference: str | Path | None = None,
+    skip_below_qp: float | None = None,
     overwrite: bool = False,
     guard: GuardMode = "redo",
     guard_engine: ReferenceEngine = None,
@@ -107,6 +112,8 @@ def filter_video(
         crf: quality of the first two, 0 (best) to 51.
         preset: their speed, `ultrafast` … `placebo`.
         reference: the undegraded source of the clip; its ΔPSNR is then measured.
+        skip_below_qp: blocks of 16x16 samples whose QP is below it leave bit for bit as they came; see
+            `reading.qp.QP_CODECS` for the codecs whose QP is known. None filters all.
         overwrite: whether an existing `target` may be replaced.
         guard: what is done about tiles that came out black, flat, shifted in brightness, clipped or changed by more
             than a filter can justify: `redo` filters them again with `guard_engine`, and passes them through where that
@@ -118,7 +125,8 @@ def filter_video(
             the stages as in the result so far, and of the queue before each stage what waits and its room.
 
     Raises:
-        InputError: the clip or the reference cannot be read or filtered with this engine.
+        InputError: the clip or the reference cannot be read or filtered with this engine, or its QP is not known and
+            needed.
         OutputError: the target exists or cannot be written, or cannot hold what the clip holds.
         UnknownNameError: an unknown codec, preset or mode of the guard.
     """
@@ -127,10 +135,14 @@ def filter_video(
     if target is not None:
         check_target(target, source=source, overwrite=overwrite)
     with ExitStack() as cleanup:
-        clip = cleanup.enter_context(Source(source))
+        clip = cleanup.enter_context(Source(source, qp=wants_qp(engine, skip_below_qp)))
         checks = cleanup.enter_context(Guard(engine, mode=guard, reference=guard_engine))
         filtering = FrameFilter(
-            engine, planes_for(clip.info, engine), keep_decoded=reference is not None or bool(observers), guard=checks
+            engine,
+            planes_for(clip.info, engine),
+            steering=QpSteering(clip, engine, skip_below=skip_below_qp),
+            keep_decoded=reference is not None or bool(observers),
+            guard=checks,
         )
         compared = None
         if reference is not None:
@@ -157,7 +169,12 @@ def filter_video(
 
 
 def filter_frames(
-    source: str | Path, engine: Engine, *, guard: GuardMode = "redo", guard_engine: ReferenceEngine = None
+    source: str | Path,
+    engine: Engine,
+    *,
+    skip_below_qp: float | None = None,
+    guard: GuardMode = "redo",
+    guard_engine: ReferenceEngine = None,
 ) -> Iterator[Frame]:
     """Filter the first video track of `source` and yield its frames, in order, as `filter_video` would encode them.
 
@@ -167,16 +184,22 @@ def filter_frames(
     Args:
         source: as for `filter_video`.
         engine: as for `filter_video`.
+        skip_below_qp: as for `filter_video`.
         guard: as for `filter_video`; what it finds is logged.
         guard_engine: as for `filter_video`.
 
     Raises:
-        InputError: the clip cannot be read or filtered with this engine.
+        InputError: the clip cannot be read or filtered with this engine, or its QP is not known and needed.
     """
-    with Source(source) as clip, Guard(engine, mode=guard, reference=guard_engine) as checks:
-        filtering = FrameFilter(engine, planes_for(clip.info, engine), guard=checks)
+    with (
+        Source(source, qp=wants_qp(engine, skip_below_qp)) as clip,
+        Guard(engine, mode=guard, reference=guard_engine) as checks,
+    ):
+        steering = QpSteering(clip, engine, skip_below=skip_below_qp)
+        filtering = FrameFilter(engine, planes_for(clip.info, engine), steering=steering, guard=checks)
         _prepare(engine, clip.info)
-        for each in filtering.stream(Frame.from_av(item, colour=clip.info.colour) for item in clip.frames()):
+        frames = (Frame.from_av(item, colour=clip.info.colour, qp=clip.qp_of(item)) for item in clip.frames())
+        for each in filtering.stream(frames):
             yield each.frame
 
 
@@ -222,5 +245,6 @@ def _result(
             frames=frames, seconds=pipeline.seconds, cpu_seconds=cpu.seconds, busy_seconds=pipeline.busy_seconds
         ),
         quality=quality,
+        qp=filtering.steering.result() if filtering.steering is not None else None,
         warnings=[*clip.warnings, *warnings],
     )

@@ -120,8 +120,10 @@ def test_source_tells_the_qp_of_its_frames_where_asked(tmp_path: Path, write: Wr
 
 def test_a_codec_without_known_qp_is_refused_by_name(tmp_path: Path, write: Write) -> None:
     path = write(tmp_path / "clip.mkv", codec="ffv1")
-    with pytest.raises(InputError, match=r"the QP of ffv1 cannot be read.*h264, hevc"):
-        Source(path, qp=True)
+    with av.open(str(path)) as container, pytest.raises(InputError, match=r"QP of ffv1 cannot be read.*h264, hevc"):
+        QpReader(container.streams.video[0])
+    with Source(path, qp=True) as source:
+        assert (source.codec, source.qp_source, source.qp_of(source.first)) == ("ffv1", None, None)
 
 
 class _Bits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -108,7 +108,9 @@ class Guard:
         if isinstance(self._reference, Engine):
             self._check(self._reference)
 
-    def check(self, before: Plane, after: Plane, *, frame: int, pts_seconds: float) -> tuple[Plane, str | None]:
+    def check(
+        self, before: Plane, after: Plane, *, frame: int, pts_seconds: float, inputs: Mapping[str, Any] | None = None
+    ) -> tuple[Plane, str | None]:
         """Return what is to be used in place of `after`, and what was found and done, None where all is well.
 
         Args:
@@ -116,6 +118,7 @@ class Guard:
             after: what it made of it; only read: where tiles are replaced a copy is returned, else `after` itself.
             frame: its number, for the report.
             pts_seconds: its time, for the report.
+            inputs: what the engine was told besides, one value for each block of 16x16 samples.
         """
         if self._mode == "off":
             return after, None
@@ -125,7 +128,7 @@ class Guard:
         boxes = verdict.boxes(*before.shape[-2:])
         redone, passed = 0, 0
         if self._mode != "warn":
-            after, passed = self._mended(before, after, boxes)
+            after, passed = self._mended(before, after, boxes, inputs)
             redone = len(boxes) - passed
         done = " and ".join(
             f"{count} {what}" for count, what in ((redone, "filtered again"), (passed, "passed through")) if count
@@ -150,13 +153,15 @@ class Guard:
     ) -> None:
         self.close()
 
-    def _mended(self, before: Plane, after: Plane, boxes: list[Box]) -> tuple[Plane, int]:
+    def _mended(
+        self, before: Plane, after: Plane, boxes: list[Box], inputs: Mapping[str, Any] | None
+    ) -> tuple[Plane, int]:
         """The frame with its flagged tiles replaced, and how many of them are as they came."""
         reference = self._reference_engine()
         if reference is None:
             after = after.copy()
         else:
-            after = redo_tiles(reference, before, after, boxes)
+            after = redo_tiles(reference, before, after, boxes, inputs)
             again = judge(before, after, bit_depth=self._engine.bit_depth, allowed=self._allowed)
             boxes = [] if again is None else again.boxes(*before.shape[-2:])
         for n, rows, columns in boxes:

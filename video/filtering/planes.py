@@ -11,7 +11,10 @@ from postfilter.video.filtering.colour import Colour, choose_matrix, choose_siti
 from postfilter.video.pixels import Plane
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from postfilter.runtime import Engine
+    from postfilter.video.filtering.qp_skip import Blocks
     from postfilter.video.frame import Frame
     from postfilter.video.reading.source import ClipInfo
 
@@ -32,13 +35,14 @@ class FramePlanes(Protocol):
         """
         ...
 
-    def put(self, frame: Frame, before: Plane, after: Plane) -> Frame:
+    def put(self, frame: Frame, before: Plane, after: Plane, keep: Blocks | None = None) -> Frame:
         """Return the frame with the engine's output in it; its timestamps, tags and side data stay.
 
         Args:
             frame: the one that `before` was taken from. Its memory is used again where nobody else reads it.
             before: what `take` returned.
             after: the engine's output for it.
+            keep: blocks that are the same in both, and shall leave as they came; see `runtime.StreamItem.keep`.
         """
         ...
 
@@ -50,7 +54,7 @@ class LumaPlanes:
         """Return Y as [N, 1, H, W], contiguous."""
         return _paired([each[0][None] for each in _fields(frame)])
 
-    def put(self, frame: Frame, before: Plane, after: Plane) -> Frame:
+    def put(self, frame: Frame, before: Plane, after: Plane, keep: Blocks | None = None) -> Frame:
         """Replace Y."""
         frame = frame.writable()
         for (y, *_), filtered in zip(_fields(frame), after, strict=True):
@@ -72,12 +76,17 @@ class RgbPlanes:
         """Return R'G'B' at full range as [N, 3, H, W]."""
         return _paired([self.colour.to_rgb(*planes[:3]) for planes in _fields(frame)])
 
-    def put(self, frame: Frame, before: Plane, after: Plane) -> Frame:
+    def put(self, frame: Frame, before: Plane, after: Plane, keep: Blocks | None = None) -> Frame:
         """Add the change between `before` and `after` to the three planes."""
         frame = frame.writable()
-        for (y, cb, cr, *_), old, new in zip(_fields(frame), before, after, strict=True):
+        for index, ((y, cb, cr, *_), old, new) in enumerate(zip(_fields(frame), before, after, strict=True)):
             rows = slice(0, y.shape[0])
+            came = () if keep is None else (cb.copy(), cr.copy())
             self.colour.apply_change((y, cb, cr), old[:, rows], new[:, rows])
+            if keep is not None:
+                # A chroma sample is made of several, some of which may lie in a neighbour that is not kept.
+                for plane, as_it_came in zip((cb, cr), came, strict=True):
+                    np.copyto(plane, as_it_came, where=_samples_in(keep[index], plane.shape, y.shape))
         return frame
 
 
@@ -111,6 +120,15 @@ def _fields(frame: Frame) -> list[tuple[Plane, ...]]:
     if not frame.interlaced:
         return [frame.planes]
     return [tuple(plane[parity::2] for plane in frame.planes) for parity in (0, 1)]
+
+
+def _samples_in(keep: NDArray[np.bool_], chroma: tuple[int, ...], luma: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which chroma samples belong to kept blocks of 16x16 luma samples."""
+    y, x = (
+        (np.arange(size) * -(-whole // size) // 16).clip(max=blocks - 1)
+        for size, whole, blocks in zip(chroma, luma, keep.shape, strict=True)
+    )
+    return keep[np.ix_(y, x)]
 
 
 def _paired(parts: list[Plane]) -> Plane:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from postfilter.errors import PostfilterError
+from postfilter.runtime.stream_item import StreamItem, with_kept
 from postfilter.video.filtering.guard import Guard
 from postfilter.video.record import FrameRecord
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine
     from postfilter.video.filtering.planes import FramePlanes
+    from postfilter.video.filtering.qp_skip import QpSteering
     from postfilter.video.frame import Frame
     from postfilter.video.pixels import Plane
 
@@ -42,13 +44,21 @@ class FrameFilter:
     Args:
         engine: what filters them, loaded for their bit depth.
         planes: how they are given to it.
+        steering: what of them is left alone, and what the engine is told of them; None filters all, and tells nothing.
         keep_decoded: whether the frames as they went in are wanted as well; costs a copy of each.
         guard: checks the frames; where None one that passes through what the engine did not filter.
     """
 
     def __init__(
-        self, engine: Engine, planes: FramePlanes, *, keep_decoded: bool = False, guard: Guard | None = None
+        self,
+        engine: Engine,
+        planes: FramePlanes,
+        *,
+        steering: QpSteering | None = None,
+        keep_decoded: bool = False,
+        guard: Guard | None = None,
     ) -> None:
+        self.steering = steering
         self.guard = guard or Guard(engine)
         self.waiting_seconds = 0.0
         """Spent in pulling frames from the iterable, which is not filtering."""
@@ -63,13 +73,14 @@ class FrameFilter:
         Raises:
             PostfilterError: the engine fails; what the iterable raises comes through as it is.
         """
-        under_way: deque[tuple[Frame, Plane]] = deque()
+        under_way: deque[tuple[Frame, StreamItem]] = deque()
 
-        def inputs() -> Iterator[Plane]:
+        def inputs() -> Iterator[StreamItem]:
             for frame in self._pulled(frames):
                 samples = self._planes.take(frame)
-                under_way.append((frame, samples))
-                yield samples
+                item = StreamItem(planes=samples) if self.steering is None else self.steering.item(frame, samples)
+                under_way.append((frame, item))
+                yield item
 
         outputs = self._run(inputs())
         index = 0
@@ -78,18 +89,26 @@ class FrameFilter:
             after = next(outputs, None)
             if after is None:
                 return
-            frame, before = under_way.popleft()
+            frame, item = under_way.popleft()
+            before, keep = item.planes, item.keep
             decoded = frame.copy() if self._keep_decoded else None
-            after, objection = self.guard.check(before, after, frame=index, pts_seconds=frame.pts_seconds)
+            after, objection = self.guard.check(
+                before, after, frame=index, pts_seconds=frame.pts_seconds, inputs=item.inputs
+            )
+            if objection is not None:
+                after = with_kept(after, item)  # a tile that was filtered again may hold kept blocks
             change = _change(before, after)
             # From here on `before` may be gone: it can be the frame's own memory, which is written to.
-            filtered = self._planes.put(frame, before, after)
+            filtered = self._planes.put(frame, before, after, keep)
             seconds = time.perf_counter() - started - (self.waiting_seconds - waited)
             record = FrameRecord(
                 index=index,
                 pts_seconds=frame.pts_seconds,
                 filter_ms=1000 * seconds,
                 change=change,
+                qp=None if frame.qp is None else float(frame.qp.mean()),
+                tiles=0 if keep is None else keep.size,
+                tiles_skipped=0 if keep is None else int(np.count_nonzero(keep)),
                 guard=objection,
             )
             yield Filtered(frame=filtered, decoded=decoded, record=record)
@@ -109,7 +128,7 @@ class FrameFilter:
                 return
             yield frame
 
-    def _run(self, samples: Iterator[Plane]) -> Iterator[Plane]:
+    def _run(self, samples: Iterator[StreamItem]) -> Iterator[Plane]:
         done = 0
         try:
             for output in self._engine.stream(samples):

@@ -58,6 +58,7 @@ class LiveSource(Source):
             cannot be told from the name or the data.
         options: of the demuxer, device or protocol, such as `{"framerate": "30", "video_size": "1280x720"}`.
         timeout_seconds: after which a silent network address counts as absent, or as ended.
+        qp: as for `Source`.
 
     Raises:
         InputError: it cannot be opened, is no video, or its pixel format cannot be filtered.
@@ -72,6 +73,7 @@ class LiveSource(Source):
         input_format: str | None = None,
         options: Mapping[str, str] | None = None,
         timeout_seconds: float = 10.0,
+        qp: bool = False,
     ) -> None:
         self.name = str(name)
         self.arrived = time.perf_counter()
@@ -85,7 +87,7 @@ class LiveSource(Source):
         scheme = self.name.partition("://")[0].lower() if "://" in self.name else ""
         self.paced = self.name == "-" or (scheme not in _UNPACED if scheme else not self._is_device())
         """Whether the sender waits for us, so that frames can be held back until their time."""
-        super().__init__(self.name)
+        super().__init__(self.name, qp=qp)
 
     @property
     def jumps(self) -> int:

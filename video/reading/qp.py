@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["QP_CODECS", "QpReader"]
+__all__ = ["QP_CODECS", "QpReader", "codec_name"]
 
 _STEPS = ("mpeg1video", "mpeg2video", "mpeg4", "h263", "msmpeg4v2", "msmpeg4v3")
 """Codecs that tell a quantiser scale, which is a step, and no QP."""
@@ -50,8 +50,7 @@ class QpReader:
 
     def __init__(self, stream: VideoStream) -> None:
         context: Any = stream.codec_context
-        codec = context.codec.name if context is not None else "none"
-        codec = {"libdav1d": "av1"}.get(codec, codec)
+        codec = codec_name(stream)
         if codec not in QP_CODECS:
             raise InputError(
                 f"the QP of {codec} cannot be read, only that of {', '.join(QP_CODECS)}: leave out what depends on it"
@@ -69,6 +68,11 @@ class QpReader:
             stream.thread_type = "SLICE"
             context.options = {**context.options, "export_side_data": "venc_params"}
             self.of = _of_side_data
+
+
+def codec_name(stream: VideoStream) -> str:
+    """Return FFmpeg's name of a track's codec, whatever its decoder is called."""
+    return str(stream.codec_context.codec.canonical_name)
 
 
 class _HevcReader:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from postfilter.errors import InputError
 from postfilter.video.frame import ColourTags
 from postfilter.video.pixels import PixelFormat, pixel_format
-from postfilter.video.reading.qp import QpReader
+from postfilter.video.reading.qp import QP_CODECS, QpReader, codec_name
 from postfilter.video.reading.siting import read_siting
 from postfilter.video.reading.truncation import check_whole
 from postfilter.video.target import check_source
@@ -92,11 +92,11 @@ class Source:
 
     Args:
         path: the file.
-        qp: whether the QP of its frames is wanted, which makes H.264 decode with fewer threads.
+        qp: whether the QP of its frames is wanted, where it is known (`qp_source`); H.264 then decodes with fewer
+            threads.
 
     Raises:
-        InputError: there is no such file, it is no video, it is damaged, its pixel format cannot be filtered, or its
-            QP cannot be read and is wanted.
+        InputError: there is no such file, it is no video, it is damaged, or its pixel format cannot be filtered.
     """
 
     THREADS: ClassVar[Literal["AUTO", "SLICE"]] = "AUTO"
@@ -110,7 +110,7 @@ class Source:
             self.stream = self._choose_stream()
             self._check()
             self.stream.thread_type = self.THREADS
-            self._qp = QpReader(self.stream) if qp else None
+            self._qp = QpReader(self.stream) if qp and self.codec in QP_CODECS else None
             self._frames_read = 0
             self._shape = (0, 0, "")
             self._undecodable = self._corrupt = self._restamped = self._hidden = 0
@@ -147,8 +147,13 @@ class Source:
                 yield item
 
     @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec of the filtered track."""
+        return codec_name(self.stream)
+
+    @property
     def qp_source(self) -> str | None:
-        """Where the QP of frames is read; None where it was not asked for."""
+        """Where the QP of frames is read; None where it was not asked for, or is not known of the codec."""
         return None if self._qp is None else self._qp.source
 
     def qp_of(self, frame: VideoFrame) -> NDArray[np.float32] | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from postfilter.errors import InputError
 from postfilter.runtime.memory import PeakMemory
 from postfilter.video.filtering.guard import GuardMode, GuardReport
+from postfilter.video.filtering.qp_skip import wants_qp
 from postfilter.video.frame import Frame
 from postfilter.video.reading.live import LiveSource, is_live
 from postfilter.video.reading.source import Source
@@ -41,6 +42,7 @@ def open_stream(
     input_format: str | None = None,
     options: dict[str, str] | None = None,
     timeout_seconds: float = 10.0,
+    qp: bool = False,
 ) -> Source:
     """Open a file, `-` for standard input, a URL, a named pipe or a camera, for `play_video`.
 
@@ -49,13 +51,14 @@ def open_stream(
         input_format: FFmpeg's name of a demuxer or device, such as `v4l2`, `avfoundation`, `dshow`, `mpegts`.
         options: of the demuxer, device or protocol.
         timeout_seconds: after which a silent network address counts as absent, or as ended.
+        qp: whether the QP of its frames is wanted, for engines that read it.
 
     Raises:
         InputError: it cannot be opened or filtered.
     """
     if is_live(source, input_format=input_format):
-        return LiveSource(source, input_format=input_format, options=options, timeout_seconds=timeout_seconds)
-    return Source(source)
+        return LiveSource(source, input_format=input_format, options=options, timeout_seconds=timeout_seconds, qp=qp)
+    return Source(source, qp=qp)
 
 
 def play_video(
@@ -110,7 +113,7 @@ def play_video(
     encoding = EncoderSettings(codec=codec, crf=crf, preset=preset, low_latency=True)
     warnings: list[str] = []
     with ExitStack() as cleanup:
-        clip = source if isinstance(source, Source) else open_stream(source)
+        clip = source if isinstance(source, Source) else open_stream(source, qp=any(map(wants_qp, engines)))
         cleanup.callback(clip.close)
         name = clip.name if isinstance(clip, LiveSource) else str(clip.path)
         live = isinstance(clip, LiveSource)

@@ -11,6 +11,7 @@ import numpy as np
 from postfilter.errors import PostfilterError
 from postfilter.video.filtering.guard import Guard
 from postfilter.video.filtering.planes import LumaPlanes, RgbPlanes, planes_for
+from postfilter.video.filtering.qp_skip import told
 from postfilter.video.realtime.ladder import Rung
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from postfilter.video.filtering.colour import Colour
     from postfilter.video.filtering.guard import GuardMode
     from postfilter.video.filtering.planes import FramePlanes
+    from postfilter.video.filtering.qp_skip import Blocks
     from postfilter.video.frame import Frame
     from postfilter.video.pixels import Plane
     from postfilter.video.reading.source import ClipInfo
@@ -51,7 +53,7 @@ class Work:
         """
         before = self.planes.take(frame)
         try:
-            after = self.engine(before)
+            after = self.engine(before, inputs=told(self.engine, frame))
         except PostfilterError:
             raise
         except Exception as error:
@@ -82,7 +84,7 @@ class GreyPlanes(LumaPlanes):
         """Return Y three times, at full range, as [N, 3, H, W]."""
         return np.repeat(self._grey[super().take(frame)], 3, axis=1)
 
-    def put(self, frame: Frame, before: Plane, after: Plane) -> Frame:
+    def put(self, frame: Frame, before: Plane, after: Plane, keep: Blocks | None = None) -> Frame:
         """Add the mean change of the three channels to Y."""
         luma = super().take(frame)
         change = (after.mean(axis=1, keepdims=True, dtype=np.float32) - before[:, :1]) / self._scale
