@@ -173,9 +173,9 @@ def _steered(folder: Path, *, default: float | None, name: str = "qp") -> Path:
     return folder
 
 
-def _changes(clip: Path, engine: Engine, **options: Any) -> Iterator[NDArray[Any]]:
+def _changes(clip: Path, engine: Engine) -> Iterator[NDArray[Any]]:
     """How much each luma sample was lifted, capped where it is near white."""
-    for before, frame in zip(_decoded(clip), filter_frames(clip, engine, **options), strict=True):
+    for before, frame in zip(_decoded(clip), filter_frames(clip, engine, guard="off"), strict=True):
         yield np.where(before[0] > 190, -1, frame.planes[0].astype(int) - before[0])
 
 
