@@ -211,7 +211,7 @@ def test_a_failing_engine_stops_everything_and_leaves_nothing(
         for number, each in enumerate(planes):
             if number == 5:
                 raise RuntimeError("out of memory on the device")
-            yield real(each)
+            yield real(each.planes)
 
     source = write(tmp_path / "in.mkv", pts=list(range(60)))
     before = threading.active_count()
@@ -228,7 +228,7 @@ def test_a_waiting_engine_is_not_flooded_with_frames(engine: Engines, write: Wri
     def stream(real: Engine, planes: Iterable[Any]) -> Iterator[Any]:
         for each in planes:
             time.sleep(0.02)
-            yield real(each)
+            yield real(each.planes)
 
     source = write(tmp_path / "in.mkv", pts=list(range(40)))
     from postfilter.video import pipeline as room
@@ -256,7 +256,7 @@ def test_an_interrupt_stops_the_threads_and_leaves_nothing(
     def stream(real: Engine, planes: Iterable[Any]) -> Iterator[Any]:
         for each in planes:
             time.sleep(0.05)
-            yield real(each)
+            yield real(each.planes)
 
     source = write(tmp_path / "in.mkv", pts=list(range(100)))
     before, started = threading.active_count(), time.perf_counter()
