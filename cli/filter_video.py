@@ -80,7 +80,8 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     from postfilter.video.writing.encoder import EncoderSettings
 
     if arguments.realtime:
-        return run_realtime(arguments, reporter)
+        with watching(arguments) as watch:
+            return run_realtime(arguments, reporter, watch)
     refuse_stream_options(arguments)
     target = None if arguments.sink == "null" else arguments.output
     # What can be refused at once is refused before an engine is built.

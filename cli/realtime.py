@@ -16,6 +16,8 @@ from postfilter.errors import InputError, OutputError, PostfilterError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from postfilter.cli.watching import Watch
+
 __all__ = ["PRESET", "add_realtime_options", "place", "refuse_stream_options", "render_realtime", "run_realtime"]
 
 PRESET = "superfast"
@@ -23,7 +25,7 @@ PRESET = "superfast"
 _LATENCY_MS = 200.0
 _TIMEOUT_SECONDS = 10.0
 _FALLBACK_PRECISION = "int8"
-_NOT_IN_REAL_TIME = ("reference", "report", "preview", "resume", "strict")
+_NOT_IN_REAL_TIME = ("reference", "report", "resume", "strict")
 
 
 def add_realtime_options(parser: argparse.ArgumentParser) -> None:
@@ -91,8 +93,8 @@ def refuse_stream_options(arguments: argparse.Namespace) -> None:
         raise InputError(f"{given[0]} needs --realtime, which plays and forwards streams at their own clock; add it")
 
 
-def run_realtime(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
-    """Do what was asked for; return what `--json` prints.
+def run_realtime(arguments: argparse.Namespace, reporter: Reporter, watch: Watch) -> dict[str, Any]:
+    """Do what was asked for, seen by `watch`; return what `--json` prints.
 
     Raises:
         PostfilterError: whatever is wrong.
@@ -144,7 +146,8 @@ def run_realtime(arguments: argparse.Namespace, reporter: Reporter) -> dict[str,
             **encoding,
             guard=arguments.guard,
             overwrite=arguments.overwrite,
-            on_progress=update,
+            observers=watch.observers,
+            on_progress=watch.progress(update, engines[0].manifest),
         )
     for warning in result.warnings:
         reporter.warn(warning)

@@ -61,7 +61,7 @@ class Watch:
         return [each for each in seeing if each is not None]
 
     def progress(self, update: Callable[..., None], manifest: EngineManifest) -> Callable[..., None]:
-        """Return what `filter_video` calls as its work goes on.
+        """Return what `filter_video` and `play_video` call as their work goes on.
 
         Args:
             update: the progress bar's, as `Reporter.progress` yields it.
@@ -71,10 +71,11 @@ class Watch:
             precision = manifest.precision_run or manifest.precision
             self.preview.state(subtitle=f"{manifest.model} {precision} {manifest.backend}")
 
-        def tell(done: int, total: int | None, *, fps: float, speed: float, **state: Any) -> None:
-            update(done, total, fps=fps, speed=speed)
+        def tell(done: int, total: int | None, **figures: Any) -> None:
+            # A bar has room for plain figures alone.
+            update(done, total, **{name: each for name, each in figures.items() if not isinstance(each, dict)})
             if self.preview is not None:
-                self.preview.state(done=done, total=total, fps=fps, speed=speed, **state)
+                self.preview.state(done=done, total=total, **figures)
 
         return tell
 

@@ -76,3 +76,19 @@ def test_a_preview_before_the_names_is_explained(run: Any, clip_pair: Any, capsy
     with pytest.raises(SystemExit, match="2"):
         run("--preview", clip_pair.coded, "out.mp4")
     assert "behind INPUT and OUTPUT" in capsys.readouterr().err
+
+
+def test_real_time_is_previewed_with_its_rung(luma_engine: Path, clip_pair: Any) -> None:
+    run = "import sys; from postfilter.cli.filter_video import main; sys.exit(main())"
+    options = ["--realtime", "--sink", "null", "--engine", luma_engine, "--preview"]
+    with subprocess.Popen(
+        [sys.executable, "-c", run, str(clip_pair.coded), "-", *map(str, options)], stderr=subprocess.PIPE, text=True
+    ) as done:
+        assert done.stderr is not None
+        url = done.stderr.readline().removeprefix("preview: ").strip()
+        with urllib.request.urlopen(url + "pair?after=0", timeout=30) as answer:
+            pair = json.loads(answer.headers["X-Pair"])
+        with urllib.request.urlopen(url + "state", timeout=30) as answer:
+            told = [json.loads(line[6:]) for line in answer.read().decode().splitlines() if line.startswith("data: ")]
+    assert done.returncode == 0 and (pair["width"], pair["height"]) == (192, 128)
+    assert told[-1]["done"] == 24 and isinstance(told[-1]["rung"], str) and told[-1]["missed"] >= 0

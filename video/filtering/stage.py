@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from postfilter.video.frame import Frame
     from postfilter.video.pixels import Plane
 
-__all__ = ["Filtered", "FrameFilter"]
+__all__ = ["Filtered", "FrameFilter", "mean_change"]
 
 _STEP = 8
 """Every eighth sample of every eighth row is enough to tell how much a frame changed."""
@@ -97,7 +97,7 @@ class FrameFilter:
             )
             if objection is not None:
                 after = with_kept(after, item)  # a tile that was filtered again may hold kept blocks
-            change = _change(before, after)
+            change = mean_change(before, after)
             # From here on `before` may be gone: it can be the frame's own memory, which is written to.
             filtered = self._planes.put(frame, before, after, keep)
             seconds = time.perf_counter() - started - (self.waiting_seconds - waited)
@@ -144,7 +144,7 @@ class FrameFilter:
             ) from error
 
 
-def _change(before: Plane, after: Plane) -> float:
-    """Mean absolute difference, on a sample, in code values."""
+def mean_change(before: Plane, after: Plane) -> float:
+    """Return the mean absolute difference of planes [..., H, W], on a sample, in code values."""
     old, new = (each[..., ::_STEP, ::_STEP].astype(np.float32) for each in (before, after))
     return float(np.abs(new - old).mean())

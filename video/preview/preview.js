@@ -72,6 +72,7 @@ const show = (state) => {
   if (state.reused_percent !== undefined) tell("tiles reused", text(state.reused_percent, 1), "%");
   if (state.guard !== undefined) tell("guard", text(state.guard, 0), state.guard === 1 ? "frame" : "frames");
   if (state.rung) tell("rung", state.rung);
+  if (state.missed !== undefined) tell("late", text(state.missed, 0), state.missed === 1 ? "frame" : "frames");
   const stages = Object.entries(state.stages_ms ?? {});
   const longest = Math.max(...stages.map(([, ms]) => ms), 1e-9);
   for (const [name, ms] of stages) meter($("stages"), name, ms / longest, `${text(ms, 1)} ms`);

@@ -82,7 +82,8 @@ class Preview:
 
         Args:
             figures: what `json` writes: `done` and `total` frames, `fps`, `speed`, `stages_ms` (stage -> milliseconds a
-                frame), `queues` (stage -> [waiting, room]), `rung` (what filters at the moment), `ended`.
+                frame), `queues` (stage -> [waiting, room]), `rung` (what filters at the moment), `missed` (frames
+                after their deadline), `ended`.
         """
         with self._changed:
             self._figures |= figures

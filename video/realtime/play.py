@@ -21,6 +21,7 @@ from postfilter.video.realtime.output import StreamSink, is_stream
 from postfilter.video.realtime.player import Player
 from postfilter.video.realtime.result import RealtimeResult, RungUse
 from postfilter.video.realtime.rungs import Work, build_rungs, engine_label
+from postfilter.video.record import Observer
 from postfilter.video.target import check_target
 from postfilter.video.writing.encoder import EncoderSettings
 from postfilter.video.writing.sink import FileSink, NullSink, Sink
@@ -74,6 +75,7 @@ def play_video(
     guard: GuardMode = "pass",
     overwrite: bool = False,
     settings: LadderSettings | None = None,
+    observers: Sequence[Observer] = (),
     on_progress: Callable[..., None] | None = None,
 ) -> RealtimeResult:
     """Play or forward `source` at its own clock, each frame at most `latency_ms` after its time.
@@ -98,6 +100,7 @@ def play_video(
         guard: as for `filter_video`, but there is no time to filter again: `redo` passes through.
         overwrite: whether an existing file may be replaced.
         settings: how eager the ladder is.
+        observers: are shown each frame, see `video.record`; costs a copy of each.
         on_progress: called as on_progress(frames written, frames expected or None, fps=…, missed=…, rung=…).
 
     Raises:
@@ -130,7 +133,15 @@ def play_video(
         clock = StreamClock(
             latency_seconds=latency_ms / 1000, paced=not isinstance(clip, LiveSource) or clip.paced, follows=live
         )
-        player = Player(source=clip, works=works, ladder=ladder, clock=clock, sink=sink, shows=on_idle is not None)
+        player = Player(
+            source=clip,
+            works=works,
+            ladder=ladder,
+            clock=clock,
+            sink=sink,
+            shows=on_idle is not None,
+            observers=observers,
+        )
         with PeakMemory() as memory:
             try:
                 player.run(on_progress, on_idle=on_idle)

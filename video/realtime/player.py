@@ -14,6 +14,7 @@ from av import Packet, VideoFrame
 
 from postfilter.errors import InputError, OutputError
 from postfilter.video.channel import Channel, Stop, Stopped
+from postfilter.video.filtering.stage import mean_change
 from postfilter.video.frame import Frame
 from postfilter.video.reading.live import LiveSource
 from postfilter.video.reading.source import Source
@@ -21,6 +22,7 @@ from postfilter.video.realtime.clock import StreamClock
 from postfilter.video.realtime.histogram import Histogram
 from postfilter.video.realtime.ladder import Ladder
 from postfilter.video.realtime.rungs import Work
+from postfilter.video.record import FrameRecord, Observer
 from postfilter.video.writing.sink import Sink
 
 __all__ = ["Player"]
@@ -61,6 +63,7 @@ class Player:
         clock: tells each frame's moment.
         sink: where they go.
         shows: whether the sink shows frames: each is given to it at its deadline, not before.
+        observers: are shown each frame; costs a copy of each.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Player:
         clock: StreamClock,
         sink: Sink,
         shows: bool = False,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.frames_in = self.frames_out = self.frames_missed = 0
         self.busy_seconds = {"decode": 0.0, "filter": 0.0, "encode": 0.0}
@@ -88,7 +92,7 @@ class Player:
         self.left_behind = False
         """Whether a thread still waits in the input or the output, which then must not be closed."""
         self._source, self._works, self._ladder, self._clock, self._sink = source, works, ladder, clock, sink
-        self._shows = shows
+        self._shows, self._observers = shows, tuple(observers)
         self._paced = not isinstance(source, LiveSource) or source.paced
         self._stop, self._ending = Stop(), threading.Event()
         frames = round(clock.latency_seconds / ladder.interval_seconds) + 2
@@ -227,13 +231,28 @@ class Player:
                 ladder.finished(started, margin=self._margins.popleft())
             slack = due.moment + self._clock.latency_seconds - started
             choice = ladder.choose(started, slack=slack, tail=self._tail, spacing=due.spacing)
+            decoded = due.frame.copy() if self._observers else None
             if choice.work is not None:
+                started = time.perf_counter()
                 due.frame = self._works[choice.work](due.frame, due.index)
                 now = time.perf_counter()
                 ladder.measured(now, choice, now - started)
                 self.busy_seconds["filter"] += now - started
+            if decoded is not None:
+                self._show(decoded, due, filter_seconds=time.perf_counter() - started)
             self._ready.put(due)
         self._ready.close()
+
+    def _show(self, decoded: Frame, due: _Due, *, filter_seconds: float) -> None:
+        record = FrameRecord(
+            index=due.index,
+            pts_seconds=due.frame.pts_seconds,
+            filter_ms=1000 * filter_seconds,
+            change=mean_change(decoded.planes[0], due.frame.planes[0]),
+            latency_ms=1000 * (time.perf_counter() - due.moment),
+        )
+        for observer in self._observers:
+            observer.see(record, decoded, due.frame)
 
     def _write(self) -> None:
         while (item := self._ready.get()) is not None:

@@ -68,7 +68,7 @@ def result_tables(result: Mapping[str, Any]) -> list[Table]:
     for name, values in topics.items():
         head, _, last = name.rpartition("_")
         title, unit = (head, _UNITS[last]) if last in _UNITS else (name, "")
-        rows = (_row(key, value, unit=unit) for key, value in _flat(values))
+        rows = (_row(key, value, unit=unit) for key, value in _flat(values) if not isinstance(value, list))
         tables.append(Table(title=_title(title), rows=tuple(rows)))
     return tables
 
