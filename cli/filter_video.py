@@ -69,6 +69,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sink", choices=("file", "null"), default="file", help="null: decode and filter only, write nothing"
     )
     encoding.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at the first damage (default: filter every frame that is there)"
+    )
     add_realtime_options(parser)
     add_watching(parser)
 
@@ -105,6 +108,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             reference=arguments.reference,
             skip_below_qp=arguments.skip_below_qp,
             overwrite=arguments.overwrite,
+            strict=arguments.strict,
             guard=arguments.guard,
             guard_engine=lambda: open_reference_engine(engine, arguments, reporter),
             observers=watch.observers,

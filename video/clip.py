@@ -19,6 +19,7 @@ from postfilter.video.filtering.stage import FrameFilter
 from postfilter.video.frame import Frame
 from postfilter.video.limits import CpuTime, Limits, limits_of
 from postfilter.video.pipeline import Pipeline
+from postfilter.video.reading.damage import Damage
 from postfilter.video.reading.source import ClipInfo, Source
 from postfilter.video.record import Observer
 from postfilter.video.reference import Reference, VideoQuality
@@ -66,6 +67,8 @@ class VideoResult:
     """Where a reference was given."""
     qp: QpUse | None = None
     """Where the QP of frames was read: what it was, and what was skipped for it."""
+    damage: Damage = field(default_factory=Damage)
+    """What is wrong with the input, counted."""
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -76,6 +79,7 @@ class VideoResult:
         content["tiles"] = {"total": 0, "reused": 0}
         content["guard"] = self.guard.as_json()
         content["limits"] = self.limits.as_json()
+        content["damage"] = self.damage.as_json()
         content["quality"] = None if self.quality is None else self.quality.as_json()
         content["qp"] = None if self.qp is None else self.qp.as_json()
         return content
@@ -92,6 +96,7 @@ def filter_video(
     reference: str | Path | None = None,
     skip_below_qp: float | None = None,
     overwrite: bool = False,
+    strict: bool = False,
     guard: GuardMode = "redo",
     guard_engine: ReferenceEngine = None,
     observers: Sequence[Observer] = (),
@@ -105,7 +110,7 @@ def filter_video(
     frames stay. The output appears under its name only when it is complete.
 
     Args:
-        source: a file that FFmpeg reads, 8 or 10 bits.
+        source: a file that FFmpeg reads, 8 to 16 bits.
         target: the file to write, whose suffix names the container; None measures without encoding.
         engine: loaded for the clip's bit depth (`probe` tells it).
         codec: `libx264`, `libx265` or `ffv1` (lossless).
@@ -115,6 +120,8 @@ def filter_video(
         skip_below_qp: blocks of 16x16 samples whose QP is below it leave bit for bit as they came; see
             `reading.qp.QP_CODECS` for the codecs whose QP is known. None filters all.
         overwrite: whether an existing `target` may be replaced.
+        strict: whether a damaged input is an error; else every frame that can be decoded is filtered, and the damage
+            counted and told.
         guard: what is done about tiles that came out black, flat, shifted in brightness, clipped or changed by more
             than a filter can justify: `redo` filters them again with `guard_engine`, and passes them through where that
             does no better or there is none; `pass` passes them through; `warn` only tells; `off` does not look.
@@ -135,7 +142,7 @@ def filter_video(
     if target is not None:
         check_target(target, source=source, overwrite=overwrite)
     with ExitStack() as cleanup:
-        clip = cleanup.enter_context(Source(source, qp=wants_qp(engine, skip_below_qp)))
+        clip = cleanup.enter_context(Source(source, qp=wants_qp(engine, skip_below_qp), strict=strict))
         checks = cleanup.enter_context(Guard(engine, mode=guard, reference=guard_engine))
         filtering = FrameFilter(
             engine,
@@ -246,5 +253,6 @@ def _result(
         ),
         quality=quality,
         qp=filtering.steering.result() if filtering.steering is not None else None,
+        damage=clip.damage,
         warnings=[*clip.warnings, *warnings],
     )

@@ -15,6 +15,7 @@ import pytest
 from postfilter.errors import InputError, OutputError
 from postfilter.runtime import Engine
 from postfilter.video import filter_video, probe
+from postfilter.video.reading.source import Source
 
 Engines = Callable[..., Engine]
 Write = Callable[..., Path]
@@ -51,7 +52,7 @@ def test_a_file_without_video_is_refused(clip_pair: Any, engine: Engines, tmp_pa
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_a_clip_cut_short_does_not_pass_as_a_shorter_one(
+def test_of_a_clip_cut_short_what_is_there_is_filtered_and_told(
     suffix: str, write: Write, engine: Engines, tmp_path: Path
 ) -> None:
     # The header is put at the front, so that the file opens and ends half-way.
@@ -59,21 +60,60 @@ def test_a_clip_cut_short_does_not_pass_as_a_shorter_one(
     whole = write(tmp_path / f"whole.{suffix}", pts=list(range(60)), container_options=front)
     cut = tmp_path / f"cut.{suffix}"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
-    with pytest.raises(InputError, match="is cut short: it tells of"):
-        filter_video(cut, tmp_path / f"out.{suffix}", engine())
-    assert not (tmp_path / f"out.{suffix}").exists()
-    assert len(list(tmp_path.iterdir())) == 2
+    result = filter_video(cut, tmp_path / f"out.{suffix}", engine())
+    assert 10 < result.frames_out < 60
+    assert any("is cut short by" in each for each in result.warnings)
+    with pytest.raises(InputError, match=r"is damaged: the file is cut short by \d+ bytes"):
+        Source(cut, strict=True)
 
 
-def test_a_damaged_frame_is_an_error(write: Write, engine: Engines, tmp_path: Path) -> None:
-    source = write(tmp_path / "in.mp4", pts=list(range(60)), container_options={"movflags": "faststart"})
+@pytest.fixture
+def damaged(write: Write, tmp_path: Path) -> Path:
+    """60 frames, of which some in the middle are lost: all of a key frame's group but its start."""
+    source = write(
+        tmp_path / "in.mp4", pts=list(range(60)), container_options={"movflags": "faststart"}, options={"g": "20"}
+    )
     content = bytearray(source.read_bytes())
     middle = len(content) * 6 // 10
-    content[middle : middle + 4000] = bytes(4000)
+    content[middle : middle + 3000] = bytes(3000)
     source.write_bytes(content)
-    with pytest.raises(InputError, match=r"cannot be decoded after frame \d+.*damaged"):
-        filter_video(source, tmp_path / "out.mp4", engine())
-    assert [each.name for each in tmp_path.iterdir()] == ["in.mp4"]
+    return source
+
+
+def test_around_damaged_frames_all_others_are_filtered(damaged: Path, engine: Engines, tmp_path: Path) -> None:
+    result = filter_video(damaged, tmp_path / "out.mp4", engine())
+    with Source(damaged) as source:
+        frames, damage = list(source.frames()), source.damage
+    assert result.frames_in == result.frames_out == len(frames)
+    assert damage.packets_undecodable > 0
+    assert len(frames) + damage.packets_undecodable == 60
+    assert damage.frames_missing == damage.packets_undecodable
+    assert [each.pts for each in frames] == sorted({each.pts for each in frames})
+    assert f"{damage.packets_undecodable} packets cannot be decoded" in "".join(result.warnings)
+    assert frames[-1].time == pytest.approx(59 / 25)  # behind the damage, decoding goes on
+
+
+def test_a_damaged_clip_gives_the_same_frames_each_time(damaged: Path) -> None:
+    def digests() -> list[bytes]:
+        with Source(damaged) as source:
+            return [bytes(each.planes[0]) for each in source.frames()]
+
+    assert digests() == digests()
+
+
+def test_strict_makes_damage_an_error(damaged: Path) -> None:
+    with (
+        Source(damaged, strict=True) as source,
+        pytest.raises(InputError, match=r"is damaged at \d\.\d+ s: .*leave --strict away"),
+    ):
+        list(source.items())
+
+
+def test_a_sound_clip_shows_no_damage(write: Write, tmp_path: Path) -> None:
+    with Source(write(tmp_path / "in.mkv", pts=list(range(30))), strict=True) as source:
+        assert len(list(source.frames())) == 30
+        assert not source.damage
+        assert source.warnings == []
 
 
 def test_an_existing_output_is_kept_unless_told_otherwise(write: Write, engine: Engines, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ class LiveSource(Source):
     """
 
     THREADS: ClassVar[Literal["AUTO", "SLICE"]] = "SLICE"
+    LIVE: ClassVar[bool] = True
 
     def __init__(
         self,

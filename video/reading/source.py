@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -19,125 +17,107 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from postfilter.errors import InputError
-from postfilter.video.frame import ColourTags
-from postfilter.video.pixels import PixelFormat, pixel_format
+from postfilter.video.pixels import pixel_format, planar
+from postfilter.video.reading.aspect import AspectSetter
+from postfilter.video.reading.clip_info import ClipInfo, describe, frame_rate
+from postfilter.video.reading.clock import FrameClock
+from postfilter.video.reading.damage import Damage
+from postfilter.video.reading.decoding import Decoding, Track, reason
+from postfilter.video.reading.encryption import is_encrypted
 from postfilter.video.reading.qp import QP_CODECS, QpReader, codec_name
 from postfilter.video.reading.siting import read_siting
-from postfilter.video.reading.truncation import check_whole
+from postfilter.video.reading.truncation import bytes_missing
 from postfilter.video.target import check_source
 
 __all__ = ["ClipInfo", "Source", "probe"]
 
 _DAMAGED = "the file may be damaged, cut short or protected"
-_NOT_CARRIED = {
-    "DOVI_METADATA": "Dolby Vision metadata",
-    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
-    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
-    "FILM_GRAIN_PARAMS": "film grain to be added by the player",
-    "SPHERICAL": "the spherical projection",
-    "STEREO3D": "the arrangement of stereoscopic views",
-}
-"""Side data of frames that PyAV cannot give to an encoder or a container, and what is lost with it."""
 _WALL_CLOCK_FORMATS = ("mpegts", "mpeg")
 """Their timestamps begin anywhere; in other containers a late start is meant as one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipInfo:
-    """What is known of a clip before its second frame is decoded."""
-
-    path: Path
-    width: int
-    height: int
-    format: PixelFormat
-    frame_rate: Fraction
-    """Frames a second, as near as the container tells."""
-    frames: int | None
-    """How many are to be expected; None where the container does not say."""
-    full_range: bool
-    matrix: int
-    """Matrix coefficients, transfer and primaries are numbers of ITU-T H.273; 2 is unspecified."""
-    transfer: int
-    primaries: int
-    siting: str
-    """Where chroma samples lie: FFmpeg's names, `unspecified` where the stream does not say."""
-    sample_aspect_ratio: Fraction | None
-    display_matrix: tuple[int, ...] | None
-    """Nine numbers as FFmpeg has them, where the picture is to be rotated or mirrored for display."""
-    interlaced: bool
-    side_data: dict[str, bytes]
-    """What the first frame carries besides its samples: FFmpeg's name -> its structure in memory."""
-
-    @property
-    def bit_depth(self) -> int:
-        """Bits a sample."""
-        return self.format.bit_depth
-
-    @property
-    def colour(self) -> ColourTags:
-        """What the samples mean."""
-        return ColourTags(
-            matrix=self.matrix,
-            transfer=self.transfer,
-            primaries=self.primaries,
-            full_range=self.full_range,
-            siting=self.siting,
-        )
+_LOOKAHEAD = {"avi": 16}
+"""Frames held back to put their times in order: AVI has none but those of decoding, H.264 reorders by up to 16."""
+_PENDING_BYTES = 64 << 20
+"""Of other tracks, before the first picture: bounds memory where none ever comes."""
 
 
 class Source:
     """A clip opened for reading, with its first frame decoded already.
 
-    The filtered track is the first video track that is no cover picture. `warnings` gathers what a user should know.
+    The filtered track is the first video track that is no cover picture. `warnings` gathers what a user should know,
+    `damage` counts what is wrong with the file; both are complete when `items` has come to its end.
 
     Args:
         path: the file.
         qp: whether the QP of its frames is wanted, where it is known (`qp_source`); H.264 then decodes with fewer
             threads.
+        strict: whether damage is an error, where otherwise every frame that can be decoded is handed out.
 
     Raises:
-        InputError: there is no such file, it is no video, it is damaged, or its pixel format cannot be filtered.
+        InputError: there is no such file, it is no video, nothing of it can be decoded, its pixel format cannot be
+            filtered, or it is damaged and `strict`.
     """
 
     THREADS: ClassVar[Literal["AUTO", "SLICE"]] = "AUTO"
     """AUTO decodes several frames at once, each of which then comes later."""
+    LIVE: ClassVar[bool] = False
+    """Whether it comes once only, and no frame may wait for the next."""
 
-    def __init__(self, path: str | Path, *, qp: bool = False) -> None:
+    def __init__(self, path: str | Path, *, qp: bool = False, strict: bool = False) -> None:
         self.path = Path(path)
+        self.strict = strict
         self.warnings: list[str] = []
+        self.damage = Damage()
+        self._decoding: Decoding | None = None
         self.container = self._open()
         try:
-            self.stream = self._choose_stream()
+            self.stream = self._choose_stream(self.container)
             self._check()
-            self.stream.thread_type = self.THREADS
-            self._qp = QpReader(self.stream) if qp and self.codec in QP_CODECS else None
-            self._frames_read = 0
-            self._shape = (0, 0, "")
-            self._undecodable = self._corrupt = self._restamped = self._hidden = 0
-            self._last_pts: int | None = None
-            self._last_duration = 0
             self.tick = self.stream.time_base or Fraction(1, 90000)
             self.offset_seconds = self._clock_offset()
+            self._frames_read = self._interlaced = 0
+            self._shape = (0, 0, "")
+            self._aspect: AspectSetter | None = None
+            self._clock = FrameClock(
+                tick=self.tick,
+                step=round(1 / (frame_rate(self.stream) * self.tick)),
+                lookahead=0 if self.LIVE else _LOOKAHEAD.get(self.container.format.name, 1),
+            )
+            siting = read_siting(self.stream)  # before anything is decoded
+            self.stream.thread_type = self.THREADS
+            self._qp = QpReader(self.stream) if qp and self.codec in QP_CODECS else None
             self._pending: deque[VideoFrame | Packet[Stream]] = deque()
-            self._siting = read_siting(self.stream)  # before anything is decoded
-            self._decoded = self._read()
+            track = Track(
+                self.container, self.stream, packets=self._packets, take=None if self._qp is None else self._qp.take
+            )
+            self._decoding = Decoding(
+                track, damage=self.damage, on_damage=self._on_damage, reopen=None if self.LIVE else self._reopen
+            )
+            self._items = self._read(self._decoding)
             self.first = self._read_first()
-            self.info = self._describe()
+            self.info = describe(
+                self.path,
+                self.stream,
+                self.first,
+                form=pixel_format(self.first.format.name),
+                siting=siting,
+                frames=self._expected_frames(),
+                warnings=self.warnings,
+            )
         except BaseException:
-            self.container.close()
+            self.close()
             raise
 
     def items(self) -> Iterator[VideoFrame | Packet[Stream]]:
         """Yield decoded frames of the filtered track, and packets of all other tracks, in the order of the file.
 
-        Frames have strictly increasing timestamps in `tick`. Can be iterated once.
+        Frames have strictly increasing timestamps in `tick`. Can be iterated once. The same file always gives the same.
 
         Raises:
-            InputError: a part cannot be read or decoded, or the picture's size or format changes.
+            InputError: the picture's size or format changes, or the file is damaged and must not be.
         """
         while self._pending:
             yield self._pending.popleft()
-        yield from self._decoded
+        yield from self._items
         self._sum_up()
 
     def frames(self) -> Iterator[VideoFrame]:
@@ -162,6 +142,8 @@ class Source:
 
     def close(self) -> None:
         """Close the file."""
+        if self._decoding is not None:
+            self._decoding.close()
         self.container.close()
 
     def __enter__(self) -> Source:
@@ -177,22 +159,31 @@ class Source:
         return _open(self.path)
 
     def _check(self) -> None:
-        """Refuse what is not to be read."""
-        check_whole(self.container, self.path)
+        """Look at what is to be read as a whole."""
+        self.damage.bytes_missing = bytes_missing(self.container, self.path)
+        if self.damage.bytes_missing:
+            self._on_damage(f"the file is cut short by {self.damage.bytes_missing} bytes", None)
 
     def _packets(self) -> Iterator[Packet[Stream]]:
         """Yield every packet, and at the end an empty one for each track."""
         return iter(self.container.demux())
 
-    def _choose_stream(self) -> VideoStream:
+    def _choose_stream(self, container: Any) -> VideoStream:
         attached = av.stream.Disposition.attached_pic
-        tracks = [each for each in self.container.streams.video if not each.disposition & attached]
+        tracks = [each for each in container.streams.video if not each.disposition & attached]
         if not tracks:
-            kinds = ", ".join(sorted({each.type for each in self.container.streams})) or "nothing"
+            kinds = ", ".join(sorted({each.type for each in container.streams})) or "nothing"
             raise InputError(f"{self.path} holds no video track (it holds {kinds}); give a video file")
         if tracks[0].codec_context is None:
             raise InputError(f"no decoder for the video track of {self.path}; convert the clip first")
         return tracks[0]
+
+    def _reopen(self) -> Track:
+        container = self._open()
+        stream = self._choose_stream(container)
+        qp = None if self._qp is None else QpReader(stream)
+        stream.thread_type, stream.thread_count = "SLICE", 1
+        return Track(container, stream, packets=lambda: iter(container.demux()), take=None if qp is None else qp.take)
 
     def _clock_offset(self) -> Fraction:
         """What is subtracted from all timestamps where the container's clock began anywhere."""
@@ -201,98 +192,58 @@ class Source:
             return Fraction(0)
         return Fraction(start, 1_000_000)
 
-    def _read(self) -> Iterator[VideoFrame | Packet[Stream]]:
-        packets = self._packets()
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.FFmpegError, OSError, ValueError) as error:
-                raise self._error("cannot be read on", error) from error
-            if packet.stream.index != self.stream.index:
-                if packet.dts is not None or packet.size:
-                    yield packet
-                continue
-            if not packet.size and packet.dts is not None:
-                continue  # an empty packet would tell the decoder that this is the end
-            self._hidden += packet.is_discard
-            if self._qp is not None:
-                self._qp.take(packet)
-            try:
-                frames = self.stream.decode(packet)
-            except (av.FFmpegError, OSError, ValueError) as error:
-                if self._frames_read:
-                    raise self._error("cannot be decoded", error) from error
-                self._undecodable += 1  # streams cut from a broadcast begin with what refers to pictures before the cut
-                continue
-            for frame in frames:
-                yield self._accept(frame)
+    def _read(self, decoding: Decoding) -> Iterator[VideoFrame | Packet[Stream]]:
+        for item in decoding.items():
+            if isinstance(item, VideoFrame):
+                for frame in self._clock.push(self._accept(item)):
+                    self._check_clock()
+                    yield frame
+            else:
+                yield item
+        yield from self._clock.flush()
+        self._check_clock()
 
     def _accept(self, frame: VideoFrame) -> VideoFrame:
-        if self._frames_read:
-            got, first = (frame.width, frame.height, frame.format.name), self._shape
-            if got != first:
-                raise InputError(
-                    f"{self.path} changes from {first[0]}x{first[1]} {first[2]} to {got[0]}x{got[1]} {got[2]} at frame "
-                    f"{self._frames_read}; every frame must be of one size and format: cut the clip there"
-                )
-        else:
-            self._shape = (frame.width, frame.height, frame.format.name)
+        shape = (frame.width, frame.height, frame.format.name)
+        if not self._frames_read:
+            self._shape = shape
+        elif shape != self._shape:
+            old, new = ("{}x{} {}".format(*each) for each in (self._shape, shape))
+            at = "" if frame.time is None else f" ({frame.time:.3f} s)"
+            raise InputError(
+                f"{self.path} changes from {old} to {new} at frame {self._frames_read}{at}; one track of a file "
+                "has one size and format: cut the clip there, with ffmpeg -c copy, and filter its parts"
+            )
         self._frames_read += 1
-        self._corrupt += frame.is_corrupt
-        self._stamp(frame)
-        return frame
+        self._interlaced += frame.interlaced_frame
+        if self._frames_read == 1:
+            told = self.stream.sample_aspect_ratio
+            if told and told != self.stream.codec_context.sample_aspect_ratio:
+                self._aspect = AspectSetter(told)
+        return planar(frame if self._aspect is None else self._aspect.set(frame))
 
-    def _stamp(self, frame: VideoFrame) -> None:
-        """Give the frame a timestamp where it has none, and make timestamps increase strictly, as encoders demand."""
-        step = round(1 / (_frame_rate(self.stream) * self.tick))
-        pts, duration = (frame.pts if frame.pts is not None else frame.dts), frame.duration or step
-        if pts is None:  # a raw byte stream: frames follow each other at the stream's rate; their durations are guesses
-            pts, duration = (0 if self._last_pts is None else self._last_pts + self._last_duration), step
-        if self._last_pts is not None and pts <= self._last_pts:
-            self._restamped += 1
-            pts = self._last_pts + 1
-        frame.pts, frame.duration, frame.time_base = pts, duration, self.tick
-        self._last_pts, self._last_duration = pts, max(1, duration)
+    def _check_clock(self) -> None:
+        if self._clock.moved > self.damage.timestamps_moved:
+            self.damage.timestamps_moved = self._clock.moved
+            self._on_damage("a frame's timestamp does not increase", self._clock.first_moved_seconds)
+
+    def _on_damage(self, what: str, seconds: float | None) -> None:
+        if self.strict:
+            at = "" if seconds is None else f" at {seconds:.3f} s"
+            raise InputError(f"{self.path} is damaged{at}: {what}; leave --strict away to filter what can be decoded")
 
     def _read_first(self) -> VideoFrame:
-        for item in self._decoded:
+        waiting = 0
+        for item in self._items:
             self._pending.append(item)
             if isinstance(item, VideoFrame):
                 return item
+            waiting += item.size
+            if waiting > _PENDING_BYTES:
+                raise InputError(f"no frame of {self.path} in its first {waiting >> 20} MB: {_DAMAGED}")
+        if is_encrypted(self.path):
+            raise InputError(f"{self.path} is encrypted: no frame can be decoded without its key; decrypt it first")
         raise InputError(f"no frame of {self.path} can be decoded: {_DAMAGED}")
-
-    def _error(self, what: str, cause: Exception) -> InputError:
-        at = f" after frame {self._frames_read}" if self._frames_read else ""
-        return InputError(f"{self.path} {what}{at} ({_reason(cause)}): {_DAMAGED}; cut it, or repair it with ffmpeg")
-
-    def _describe(self) -> ClipInfo:
-        frame, context = self.first, self.stream.codec_context
-        form = pixel_format(frame.format.name)
-        side_data = _side_data(frame)
-        if side_data is None:
-            self.warnings.append("the frames carry data unknown to PyAV; rotation and HDR metadata are not read")
-            side_data = {}
-        for kind in sorted(_NOT_CARRIED.keys() & side_data.keys()):
-            self.warnings.append(f"{_NOT_CARRIED[kind]} cannot be carried over")
-        return ClipInfo(
-            path=self.path,
-            width=frame.width,
-            height=frame.height,
-            format=form,
-            frame_rate=_frame_rate(self.stream),
-            frames=self._expected_frames(),
-            full_range=form.full_range or int(frame.color_range or context.color_range) == 2,
-            matrix=_specified(frame.colorspace, context.colorspace),
-            transfer=_specified(frame.color_trc, context.color_trc),
-            primaries=_specified(frame.color_primaries, context.color_primaries),
-            siting=self._siting,
-            sample_aspect_ratio=self.stream.sample_aspect_ratio,
-            display_matrix=_display_matrix(side_data),
-            side_data=side_data,
-            interlaced=frame.interlaced_frame,
-        )
 
     def _expected_frames(self) -> int | None:
         if self.stream.frames:
@@ -303,17 +254,20 @@ class Source:
             seconds = Fraction(self.container.duration, 1_000_000)
         else:
             return None
-        return round(seconds * _frame_rate(self.stream)) or None
+        return round(seconds * frame_rate(self.stream)) or None
 
     def _sum_up(self) -> None:
-        if self._undecodable:
-            self.warnings.append(f"{self._undecodable} packets before the first picture cannot be decoded")
-        if self._corrupt:
-            self.warnings.append(f"{self._corrupt} frames are decoded with errors: the input is damaged or cut")
-        if self._restamped:
-            self.warnings.append(f"{self._restamped} frames had timestamps that did not increase; they were moved")
-        if self._frames_read + self._hidden < self.stream.frames:
-            self.warnings.append(f"the container tells of {self.stream.frames} frames, {self._frames_read} were found")
+        hidden = 0 if self._decoding is None else self._decoding.packets_hidden
+        missing = self.stream.frames - self._frames_read - hidden
+        if missing > 0:
+            self.damage.frames_missing = missing
+            self._on_damage(f"the container tells of {self.stream.frames} frames, {self._frames_read} were found", None)
+        if 0 < self._interlaced < self._frames_read:
+            self.warnings.append(
+                f"{self._interlaced} of {self._frames_read} frames are interlaced; libx264 codes all of a clip alike, "
+                "ffv1 keeps each frame's kind"
+            )
+        self.warnings += self.damage.sentences()
 
 
 def probe(path: str | Path) -> ClipInfo:
@@ -332,35 +286,6 @@ def _open(path: Path) -> Any:
         # Metadata in another encoding than UTF-8 is common in old files and no reason to refuse one.
         return av.open(str(path), metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"cannot open {path} as a video ({_reason(error)}); {_DAMAGED}") from error
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _frame_rate(stream: VideoStream) -> Fraction:
-    """The likeliest of what FFmpeg knows; some containers give a rate of their clock, such as 1000."""
-    for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate):
-        if rate and 0 < rate <= 480:
-            return Fraction(rate).limit_denominator(1_000_000)
-    return Fraction(25)
-
-
-def _specified(first: int, second: int) -> int:
-    return int(first) if int(first) != 2 else int(second)
-
-
-def _display_matrix(side_data: dict[str, bytes]) -> tuple[int, ...] | None:
-    data = side_data.get("DISPLAYMATRIX")
-    return None if data is None else struct.unpack("<9i", data[:36])
-
-
-def _side_data(frame: VideoFrame) -> dict[str, bytes] | None:
-    """What the frame carries besides its samples; None where it carries a kind that PyAV has no name for."""
-    try:
-        # It is iterated by value, whatever the stubs say.
-        entries: list[Any] = list(frame.side_data)
-    except ValueError:
-        return None
-    return {each.type.name: bytes(each) for each in entries}
+        if is_encrypted(path):
+            raise InputError(f"{path} is encrypted ({reason(error)}); decrypt it first, with its key") from error
+        raise InputError(f"cannot open {path} as a video ({reason(error)}); {_DAMAGED}") from error

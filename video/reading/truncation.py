@@ -5,34 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from postfilter.errors import InputError
-
-__all__ = ["check_whole"]
+__all__ = ["bytes_missing"]
 
 _LAST_ENTRIES = 64
 """Of each track's index: samples lie in the file about in the order of time."""
 _SEGMENT = b"\x18\x53\x80\x67"
 
 
-def check_whole(container: Any, path: Path) -> None:
-    """Refuse an MP4, QuickTime or Matroska file of which the end is missing.
+def bytes_missing(container: Any, path: Path) -> int:
+    """Return by how many bytes an MP4, QuickTime or Matroska file is shorter than it tells; 0 where it is whole.
 
     Args:
         container: the opened file.
         path: the same.
-
-    Raises:
-        InputError: the file is shorter than it tells.
     """
-    size = path.stat().st_size
     told = _end_of_index(container) if "mov" in container.format.name else None
     if "matroska" in container.format.name:
         told = _end_of_segment(path)
-    if told is not None and told > size:
-        raise InputError(
-            f"{path} is cut short: it tells of {told} bytes and has {size}; get the whole file, or keep what is there "
-            "with ffmpeg -c copy"
-        )
+    return max(0, (told or 0) - path.stat().st_size)
 
 
 def _end_of_index(container: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import av
@@ -18,6 +19,9 @@ _OF_THE_OLD_FILE = {"encoder", "major_brand", "minor_version", "compatible_brand
 """Metadata that describes the file that was, not what it shows."""
 _OF_THE_OLD_BITS = ("bps", "number_of_frames", "number_of_bytes", "duration", "_statistics_")
 """Matroska's statistics tags of a track: wrong for one that is encoded anew."""
+
+_MOST_TICKS = (1 << 31) - 1
+"""A second, of a movie's clock: FFmpeg's muxer counts with 31 bits."""
 
 
 class CopiedTrack:
@@ -45,7 +49,7 @@ class CopiedTrack:
         pts = dts if packet.pts is None else packet.pts - self.offset_ticks
         if self._last_dts is not None and dts < self._last_dts:
             self.restamped += 1
-            dts = self._last_dts + 1
+            dts = self._last_dts + max(1, self._last_duration)
         packet.dts, packet.pts = dts, max(pts, dts)
         self._last_dts, self._last_duration = dts, packet.duration or 0
         packet.stream = self.track
@@ -114,11 +118,15 @@ def encoded_metadata(source: Stream) -> dict[str, str]:
 
 
 def keyed_metadata(source: InputContainer) -> dict[str, str]:
-    """Return the muxer options with which an MP4 or QuickTime file takes keys such as `com.apple.quicktime.make`.
+    """Return the muxer options with which MP4 and QuickTime files keep an input's keys and clocks exactly.
 
-    Only where there are such keys: the plain ones are then written where fewer players look for them.
+    Keys such as `com.apple.quicktime.make` need a movie-wide option, given only where there are such keys: the plain
+    ones are then written where fewer players look for them. Where tracks begin is written in ticks of the movie's own
+    clock, a thousandth of a second unless told otherwise: it is made fine enough for all tracks.
     """
-    return {"movflags": "use_metadata_tags"} if any(key.startswith("com.") for key in source.metadata) else {}
+    options = {"movflags": "use_metadata_tags"} if any(key.startswith("com.") for key in source.metadata) else {}
+    ticks = math.lcm(*(each.time_base.denominator for each in source.streams if each.time_base))
+    return {**options, "movie_timescale": str(ticks)} if ticks <= _MOST_TICKS else options
 
 
 def _attach_cover(container: OutputContainer, source: Stream) -> Any:

@@ -93,7 +93,7 @@ def _ffv1_options(settings: EncoderSettings, tags: dict[str, str]) -> Options:
 CODECS = {
     "libx264": Codec(summary="H.264, 8 and 10 bits", options=_x264_options, interlaced=True, hdr=True),
     "libx265": Codec(summary="HEVC, 8 and 10 bits", options=_x265_options, hdr=True),
-    "ffv1": Codec(summary="lossless, for .mkv", options=_ffv1_options),
+    "ffv1": Codec(summary="lossless, for .mkv", options=_ffv1_options, interlaced=True),
 }
 """Name as FFmpeg has it -> what is known of it."""
 
@@ -142,6 +142,8 @@ def add_encoder(
             options["tune"] = "zerolatency"
     if clip.siting != "unspecified":
         options["chroma_sample_location"] = clip.siting
+    if container.format.name == "avi":
+        options["bf"] = "0"  # AVI has no times but those of decoding, so frames must not be reordered
     try:
         stream = container.add_stream(settings.codec, rate=clip.frame_rate, options=options)
     except (ValueError, av.FFmpegError) as error:
