@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from postfilter.video.filtering.tile_statistics import tile_spans, tile_statistics
-from postfilter.video.filtering.verdict import LUMA_ALLOWANCE, RGB_ALLOWANCE, Verdict, judge
+from postfilter.video.filtering.verdict import LUMA_LIMITS, RGB_LIMITS, Verdict, judge
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -18,8 +18,8 @@ def plane(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _judged(before: Samples, after: Samples, *, bit_depth: int = 8) -> Verdict | None:
-    allowed = LUMA_ALLOWANCE if before.shape[1] == 1 else RGB_ALLOWANCE
-    return judge(before, after, bit_depth=bit_depth, allowed=allowed)
+    limits = LUMA_LIMITS if before.shape[1] == 1 else RGB_LIMITS
+    return judge(before, after, bit_depth=bit_depth, limits=limits)
 
 
 def _smoothed(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -92,6 +92,16 @@ def test_a_single_damaged_tile_is_told_by_its_place(plane: NDArray[np.uint8]) ->
     verdict = _judged(plane, after)
     assert verdict is not None
     assert verdict.boxes(256, 256) == [(0, slice(64, 128), slice(128, 192))]
+
+
+def test_a_frame_that_is_slightly_wrong_everywhere_is_flagged_whole(photograph: NDArray[np.uint8]) -> None:
+    before = np.ascontiguousarray(photograph[:256, :256].transpose(2, 0, 1))[None]
+    after = np.clip(before.astype(int) + 6, 0, 255).astype(np.uint8)
+    verdict = _judged(before, after)
+    assert verdict is not None and verdict.count == 16
+    one_tile = before.copy()
+    one_tile[..., :64, :64] = after[..., :64, :64]
+    assert _judged(before, one_tile) is None
 
 
 def test_a_single_impossible_sample_is_seen() -> None:

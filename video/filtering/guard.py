@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from postfilter.errors import InputError, PostfilterError, UnknownNameError
 from postfilter.runtime import Engine
 from postfilter.video.filtering.redo import redo_tiles
-from postfilter.video.filtering.verdict import Box, allowance_of, judge
+from postfilter.video.filtering.verdict import Box, judge, limits_for
 
 if TYPE_CHECKING:
     from postfilter.runtime import EngineManifest
@@ -101,7 +101,7 @@ class Guard:
             raise UnknownNameError("guard", mode, GUARD_MODES)
         self.report = GuardReport()
         self._mode, self._engine = mode, engine
-        self._allowed = allowance_of(engine.manifest)
+        self._limits = limits_for(engine.manifest)
         self._reference = None if mode != "redo" or _is_reference(engine.manifest) else reference
         self._opened: Engine | None = None
         """The reference engine that was opened here, to be closed."""
@@ -122,7 +122,7 @@ class Guard:
         """
         if self._mode == "off":
             return after, None
-        verdict = judge(before, after, bit_depth=self._engine.bit_depth, allowed=self._allowed)
+        verdict = judge(before, after, bit_depth=self._engine.bit_depth, limits=self._limits)
         if verdict is None:
             return after, None
         boxes = verdict.boxes(*before.shape[-2:])
@@ -162,7 +162,7 @@ class Guard:
             after = after.copy()
         else:
             after = redo_tiles(reference, before, after, boxes, inputs)
-            again = judge(before, after, bit_depth=self._engine.bit_depth, allowed=self._allowed)
+            again = judge(before, after, bit_depth=self._engine.bit_depth, limits=self._limits)
             boxes = [] if again is None else again.boxes(*before.shape[-2:])
         for n, rows, columns in boxes:
             after[n, :, rows, columns] = before[n, :, rows, columns]

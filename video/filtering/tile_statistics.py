@@ -35,6 +35,14 @@ class TileStatistics:
     largest_change: int
     """The largest difference between before and after of any sample."""
 
+    def averaged(self, tiles: NDArray[np.bool_]) -> TileStatistics:
+        """Return averages over all channels of the tiles [N, rows, columns] chosen: [N, 1, 1, 1], 0 where there is none."""
+        chosen = tiles[:, None]
+        count = np.maximum(chosen.sum(axis=(1, 2, 3), keepdims=True) * self.change.shape[1], 1)
+        figures = {name: value for name, value in vars(self).items() if name != "largest_change"}
+        means = {name: (value * chosen).sum(axis=(1, 2, 3), keepdims=True) / count for name, value in figures.items()}
+        return TileStatistics(**means, largest_change=self.largest_change)
+
 
 def tile_spans(length: int) -> list[tuple[int, int]]:
     """Return (start, stop) of the tiles along an axis.
