@@ -36,7 +36,7 @@ class TileStatistics:
     """The largest difference between before and after of any sample."""
 
     def averaged(self, tiles: NDArray[np.bool_]) -> TileStatistics:
-        """Return averages over all channels of the tiles [N, rows, columns] chosen: [N, 1, 1, 1], 0 where there is none."""
+        """Return averages over all channels of the chosen tiles [N, rows, columns]: [N, 1, 1, 1]; 0 where none is."""
         chosen = tiles[:, None]
         count = np.maximum(chosen.sum(axis=(1, 2, 3), keepdims=True) * self.change.shape[1], 1)
         figures = {name: value for name, value in vars(self).items() if name != "largest_change"}
