@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from postfilter.cli.command import Reporter
     from postfilter.runtime import Engine
 
-__all__ = ["DEFAULT_FILTER", "FILTER_PRECISION", "add_engine_choice", "open_chosen_engine", "open_reference_engine"]
+__all__ = [
+    "DEFAULT_FILTER",
+    "FILTER_PRECISION",
+    "add_engine_choice",
+    "add_guard",
+    "open_chosen_engine",
+    "open_reference_engine",
+]
 
 DEFAULT_FILTER = "fastarcnn-luma"
 """Runs in real time on two cores at 480p, and leaves colour bit for bit."""
@@ -32,6 +39,17 @@ def add_engine_choice(parser: argparse.ArgumentParser) -> None:
     )
     add_build_options(parser)
     add_device_options(parser)
+
+
+def add_guard(parser: argparse.ArgumentParser) -> None:
+    """Add `--guard`; sets `guard` to a mode of `video.filtering.guard`."""
+    parser.add_argument(
+        "--guard",
+        choices=("redo", "pass", "warn", "off"),
+        default="redo",
+        help="what is done where a frame came out black, flat, shifted, clipped or changed by more than filtering can: "
+        "filter it again in fp32 (default), pass it through, only tell of it, or do not look",
+    )
 
 
 def open_chosen_engine(arguments: argparse.Namespace, reporter: Reporter, *, bit_depth: int) -> Engine:

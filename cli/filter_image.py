@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postfilter.cli.command import Command, Reporter
-from postfilter.cli.engine_choice import add_engine_choice, open_chosen_engine
+from postfilter.cli.engine_choice import add_engine_choice, add_guard, open_chosen_engine, open_reference_engine
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +37,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     add_engine_choice(parser)
+    add_guard(parser)
 
 
 def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
@@ -54,6 +55,8 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             engine,
             jpeg_quality=arguments.jpeg_quality,
             overwrite=arguments.overwrite,
+            guard=arguments.guard,
+            guard_engine=lambda: open_reference_engine(engine, arguments, reporter),
         )
     content = result.as_json()
     if arguments.engine is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postfilter.cli.command import Command, Reporter
-from postfilter.cli.engine_choice import add_engine_choice, open_chosen_engine, open_reference_engine
+from postfilter.cli.engine_choice import add_engine_choice, add_guard, open_chosen_engine, open_reference_engine
 from postfilter.cli.realtime import (
     PRESET,
     add_realtime_options,
@@ -44,13 +44,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=place, metavar="OUTPUT", nargs="?", help="the suffix names the container")
     parser.add_argument("--reference", type=Path, metavar="SOURCE", help="the undegraded source: tells the ΔPSNR")
     add_engine_choice(parser)
-    parser.add_argument(
-        "--guard",
-        choices=("redo", "pass", "warn", "off"),
-        default="redo",
-        help="what is done where a frame came out black, flat, shifted, clipped or changed by more than filtering can: "
-        "filter it again in fp32 (default), pass it through, only tell of it, or do not look",
-    )
+    add_guard(parser)
     parser.add_argument(
         "--skip-below-qp",
         type=float,

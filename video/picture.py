@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from postfilter.errors import InputError, OutputError
 from postfilter.quality.images import jpeg_round_trip
 from postfilter.quality.metrics import finite_psnr, finite_psnr_b, luma_of, ssim
+from postfilter.video.filtering.guard import Guard, GuardMode, ReferenceEngine
 from postfilter.video.target import check_source, check_target
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class ImageResult:
     """In the engine alone, after it was compiled."""
     quality: ImageQuality | None
     """Where the input was compressed here."""
+    guard: str | None = None
+    """What came out black, flat, shifted or otherwise not filtered, and what was done about it."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
@@ -72,6 +75,8 @@ def filter_image(
     *,
     jpeg_quality: int | None = None,
     overwrite: bool = False,
+    guard: GuardMode = "redo",
+    guard_engine: ReferenceEngine = None,
 ) -> ImageResult:
     """Filter a picture and write it.
 
@@ -86,6 +91,8 @@ def filter_image(
         jpeg_quality: the picture is clean: compress it as JPEG at this quality (1 to 100) first, filter that, and
             compare both with the clean one.
         overwrite: whether an existing `target` may be replaced.
+        guard: see `filter_video`.
+        guard_engine: see `filter_video`.
 
     Raises:
         InputError: the picture cannot be read, has more than 8 bits, or the engine or the quality does not fit.
@@ -103,6 +110,8 @@ def filter_image(
     started = time.perf_counter()
     filtered_planes = engine(planes)
     seconds = time.perf_counter() - started
+    with Guard(engine, mode=guard, reference=guard_engine) as checks:
+        filtered_planes, objection = checks.check(planes, filtered_planes, frame=0, pts_seconds=0.0)
     filtered = _picture(picture, planes, filtered_planes)
     quality = None if jpeg_quality is None else _compare(clean, picture, filtered, jpeg_quality)
     _write(target, filtered, alpha)
@@ -115,6 +124,7 @@ def filter_image(
         height=picture.shape[0],
         seconds=seconds,
         quality=quality,
+        guard=objection,
     )
 
 

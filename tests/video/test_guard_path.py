@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -15,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from postfilter.errors import InputError, PostfilterError, UnknownNameError
 from postfilter.runtime import Engine, EngineManifest, load_engine, sha256_of_file, write_manifest
-from postfilter.video import filter_video
+from postfilter.video import filter_image, filter_video
 from postfilter.video.filtering.guard import Guard
 from postfilter.video.filtering.redo import redo_tiles
 from postfilter.video.filtering.tile_statistics import tile_spans
@@ -311,6 +312,14 @@ def test_tiny_frames_are_judged(mild: Engines, write: Write, tmp_path: Path, siz
     source = write(tmp_path / "in.mkv", size=size, codec="ffv1")
     assert filter_video(source, None, mild("none", precision="int8")).guard.frames_flagged == 0
     assert filter_video(source, None, mild("shift")).guard.frames_passed == 12
+
+
+def test_pictures_are_guarded_too(mild: Engines, photograph: NDArray[np.uint8], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "in.png"), photograph[:200, :300, 1])
+    result = filter_image(tmp_path / "in.png", tmp_path / "out.png", mild("flat"), guard_engine=mild())
+    assert result.guard is not None and "filtered again" in result.guard
+    filter_image(tmp_path / "in.png", tmp_path / "wanted.png", mild())
+    assert (tmp_path / "out.png").read_bytes() == (tmp_path / "wanted.png").read_bytes()
 
 
 def test_a_reference_for_other_planes_and_an_unknown_mode_are_refused(mild: Engines) -> None:
