@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,7 +53,15 @@ class Engine:
     One engine may be used from several threads; they share its cores.
     """
 
-    def __init__(self, manifest: EngineManifest, backend: Backend, options: Options, rule: PieceRule) -> None:
+    def __init__(
+        self,
+        manifest: EngineManifest,
+        backend: Backend,
+        options: Options,
+        rule: PieceRule,
+        twin: Callable[[], Backend],
+    ) -> None:
+        """Take the parts of an engine; `twin` makes its backend again, for 16 bits a sample."""
         self.manifest = manifest
         self.layout: Literal["luma", "rgb"] = manifest.layout
         self.channels: int = manifest.channels
@@ -72,6 +80,7 @@ class Engine:
         """(width, height) of the pieces asked for, None for whole frames; `piece_for` tells what a size really gets."""
         self.memory_limit_mb: float | None = rule.memory_limit_mb
         self._rule = rule
+        self._twin = twin
         self._plans: dict[tuple[int, int], tuple[int, int] | None] = {}
         self.threads: int | None = options.threads
         self.device: str = options.device
@@ -224,9 +233,6 @@ class Engine:
                 while len(self._windows) > _SHAPES_KEPT:
                     self._windows.popitem(last=False)
         return known
-
-    def _compile_window(self, width: int, height: int) -> Compiled:
-        return self._open_backend().compile((1, self.manifest.input_channels, height, width))
 
     def _cuts(self, width: int, height: int, piece: tuple[int, int]) -> list[Cut]:
         return cut_frame(width, height, piece=piece, **geometry(self.manifest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,4 +105,4 @@ def load_engine(
         streams=streams_of(manifest.backend, backend.requests),
         requests=backend.requests,
     )
-    return Engine(manifest, backend, options, rule)
+    return Engine(manifest, backend, options, rule, lambda: kind(folder, manifest, replace(options, bit_depth=16)))

@@ -25,8 +25,8 @@ _PATIENCE = 8
 """After so many items in a row that had to be filtered whole, every so-many-th alone is compared with the one before:
 what comparing costs where everything always changes, as in camera footage, comes to nothing."""
 
-_WORTH_TRYING = 1.0
-"""Windows are tried once they are expected to have saved the time of so many whole items: a trial takes a few."""
+_WORTH_TRYING = 3.0
+"""Windows are tried once they are expected to have saved the time of so many whole items: a trial takes about ten."""
 
 
 @dataclass(frozen=True, kw_only=True)

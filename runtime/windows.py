@@ -65,10 +65,9 @@ def windows_for(engine: Engine, shape: tuple[int, ...]) -> Windows:
         return try_tilings(
             tilings,
             shape=shape,
-            bit_depth=engine.bit_depth,
-            dtype=engine.dtype,
-            whole=engine._job,
-            compile_window=engine._compile_window,
+            multiple=engine.size_multiple,
+            backend=engine._open_backend(),
+            twin=engine._twin,
             requests=engine.requests,
         )
 
