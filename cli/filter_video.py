@@ -51,6 +51,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="blocks of 16x16 samples coded at a lower QP leave as they came (H.264, HEVC, MPEG-1, -2, -4)",
     )
+    parser.add_argument(
+        "--no-tile-reuse",
+        dest="tile_reuse",
+        action="store_false",
+        help="filter again what did not change since the frame before; the output is the same, only later",
+    )
     encoding = parser.add_argument_group("encoding")
     encoding.add_argument(
         "--codec", default="libx264", metavar="NAME", help="libx264 (default), libx265, ffv1 (lossless)"
@@ -101,6 +107,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             **encoding,
             reference=arguments.reference,
             skip_below_qp=arguments.skip_below_qp,
+            tile_reuse=arguments.tile_reuse,
             overwrite=arguments.overwrite,
             strict=arguments.strict,
             guard=arguments.guard,
@@ -131,10 +138,12 @@ def _render(result: dict[str, Any], console: Console) -> None:
     table.add_row("a frame", "  ".join(f"{name} {value:.1f} ms" for name, value in stages.items()))
     table.add_row("latency", "  ".join(f"{name} {value:.0f} ms" for name, value in latency.items()))
     limits = result["limits"]
-    what = f"{limits['cores']} cores" if limits["slowest"] == "cpu" else f"the {limits['slowest']} thread"
-    table.add_row(
-        "held back by", f"{what}: {limits['share']:.0%} of the {limits[limits['slowest'] + '_fps']:.0f} fps they allow"
-    )
+    slowest, cores = limits["slowest"], limits["cores"]
+    what = f"the CPU ({cores} cores)" if slowest == "cpu" else f"the {slowest} thread"
+    table.add_row("held back by", f"{what}: {limits['share']:.0%} of the {limits[f'{slowest}_fps']:.0f} fps it allows")
+    tiles = result["tiles"]
+    if tiles["reused"]:
+        table.add_row("unchanged", f"{tiles['reused'] / tiles['total']:.0%} of the picture, not filtered again")
     if result["tflops"] is not None:
         table.add_row("achieved", f"{result['tflops']:.3f} TFLOPS (a multiply-accumulate is two)")
     table.add_row("memory", f"{result['peak_memory_mb']:.0f} MB at most")

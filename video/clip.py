@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from postfilter.errors import OutputError
 from postfilter.runtime.memory import PeakMemory
+from postfilter.runtime.tile_reuse import TileUse
 from postfilter.video.filtering.guard import Guard, GuardMode, GuardReport, ReferenceEngine
 from postfilter.video.filtering.planes import planes_for
 from postfilter.video.filtering.qp_skip import QpSteering, QpUse, wants_qp
@@ -59,6 +60,8 @@ class VideoResult:
     """Achieved, counting a multiply-accumulate as two; None where the engine does not tell its cost."""
     peak_memory_mb: float
     """Resident memory of the whole process at its peak while the clip was filtered."""
+    tiles: TileUse
+    """Blocks of 16x16 samples, of which some took their output from the frame before, or were left as they came."""
     guard: GuardReport
     """Frames that came out black, flat, shifted or otherwise not filtered, and what was done about them."""
     limits: Limits
@@ -72,11 +75,11 @@ class VideoResult:
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the result as plain data. No tiles are told apart yet, so none are counted or reused."""
+        """Return the result as plain data."""
         content = dict(vars(self))
         content["input"] = str(self.input)
         content["output"] = None if self.output is None else str(self.output)
-        content["tiles"] = {"total": 0, "reused": 0}
+        content["tiles"] = asdict(self.tiles)
         content["guard"] = self.guard.as_json()
         content["limits"] = self.limits.as_json()
         content["damage"] = self.damage.as_json()
@@ -95,6 +98,7 @@ def filter_video(
     preset: str = "veryfast",
     reference: str | Path | None = None,
     skip_below_qp: float | None = None,
+    tile_reuse: bool = True,
     overwrite: bool = False,
     strict: bool = False,
     guard: GuardMode = "redo",
@@ -119,6 +123,8 @@ def filter_video(
         reference: the undegraded source of the clip; its ΔPSNR is then measured.
         skip_below_qp: blocks of 16x16 samples whose QP is below it leave bit for bit as they came; see
             `reading.qp.QP_CODECS` for the codecs whose QP is known. None filters all.
+        tile_reuse: whether what did not change since the frame before keeps its output instead of being filtered
+            again. The result is the same to the bit; screens, calls and animation gain several times.
         overwrite: whether an existing `target` may be replaced.
         strict: whether a damaged input is an error; else every frame that can be decoded is filtered, and the damage
             counted and told.
@@ -150,6 +156,7 @@ def filter_video(
             steering=QpSteering(clip, engine, skip_below=skip_below_qp),
             keep_decoded=reference is not None or bool(observers),
             guard=checks,
+            reuse=tile_reuse,
         )
         compared = None
         if reference is not None:
@@ -180,6 +187,7 @@ def filter_frames(
     engine: Engine,
     *,
     skip_below_qp: float | None = None,
+    tile_reuse: bool = True,
     guard: GuardMode = "redo",
     guard_engine: ReferenceEngine = None,
 ) -> Iterator[Frame]:
@@ -192,6 +200,7 @@ def filter_frames(
         source: as for `filter_video`.
         engine: as for `filter_video`.
         skip_below_qp: as for `filter_video`.
+        tile_reuse: as for `filter_video`.
         guard: as for `filter_video`; what it finds is logged.
         guard_engine: as for `filter_video`.
 
@@ -203,7 +212,9 @@ def filter_frames(
         Guard(engine, mode=guard, reference=guard_engine) as checks,
     ):
         steering = QpSteering(clip, engine, skip_below=skip_below_qp)
-        filtering = FrameFilter(engine, planes_for(clip.info, engine), steering=steering, guard=checks)
+        filtering = FrameFilter(
+            engine, planes_for(clip.info, engine), steering=steering, guard=checks, reuse=tile_reuse
+        )
         _prepare(engine, clip.info)
         frames = (Frame.from_av(item, colour=clip.info.colour, qp=clip.qp_of(item)) for item in clip.frames())
         for each in filtering.stream(frames):
@@ -247,6 +258,7 @@ def _result(
         latency_ms={f"p{q}": float(np.percentile(pipeline.latencies, q)) * 1000 for q in (50, 95, 99)},
         tflops=None if kmac_per_px is None else 2e3 * kmac_per_px * info.width * info.height * fps / 1e12,
         peak_memory_mb=memory.idle_mb + memory.peak_mb,
+        tiles=TileUse() if filtering.tiles is None else filtering.tiles.sum,
         guard=filtering.guard.report,
         limits=limits_of(
             frames=frames, seconds=pipeline.seconds, cpu_seconds=cpu.seconds, busy_seconds=pipeline.busy_seconds

@@ -67,6 +67,7 @@ def write_engine_folder(folder: Path, *, channels: int = 1, kernel: list[list[fl
             graph_sha256=digest,
             files={"model.onnx": digest},
             cost={"kmac_per_px": 0.009 * channels},
+            halo=1,
             # Smoothing that darkens the border is more than a filter does: the guard is told.
             verification={"mean_change": 20.0},
         ),

@@ -34,7 +34,7 @@ class Wrapped:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def stream(self, planes: Iterable[Any]) -> Iterator[Any]:
+    def stream(self, planes: Iterable[Any], *, reuse: Any = None) -> Iterator[Any]:
         return self._stream(self._engine, planes)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from postfilter.errors import PostfilterError
 from postfilter.runtime.stream_item import StreamItem, with_kept
+from postfilter.runtime.tile_reuse import TileReuse, TileUse
 from postfilter.video.filtering.guard import Guard
 from postfilter.video.record import FrameRecord
 
@@ -47,6 +48,7 @@ class FrameFilter:
         steering: what of them is left alone, and what the engine is told of them; None filters all, and tells nothing.
         keep_decoded: whether the frames as they went in are wanted as well; costs a copy of each.
         guard: checks the frames; where None one that passes through what the engine did not filter.
+        reuse: whether what did not change since the frame before keeps its output; the result is the same to the bit.
     """
 
     def __init__(
@@ -57,7 +59,10 @@ class FrameFilter:
         steering: QpSteering | None = None,
         keep_decoded: bool = False,
         guard: Guard | None = None,
+        reuse: bool = True,
     ) -> None:
+        self.tiles = TileReuse() if reuse else None
+        """What was reused; None where nothing is."""
         self.steering = steering
         self.guard = guard or Guard(engine)
         self.waiting_seconds = 0.0
@@ -90,7 +95,7 @@ class FrameFilter:
             if after is None:
                 return
             frame, item = under_way.popleft()
-            before, keep = item.planes, item.keep
+            before, keep, use = item.planes, item.keep, self._use_of(item)
             decoded = frame.copy() if self._keep_decoded else None
             after, objection = self.guard.check(
                 before, after, frame=index, pts_seconds=frame.pts_seconds, inputs=item.inputs
@@ -107,12 +112,19 @@ class FrameFilter:
                 filter_ms=1000 * seconds,
                 change=change,
                 qp=None if frame.qp is None else float(frame.qp.mean()),
-                tiles=0 if keep is None else keep.size,
-                tiles_skipped=0 if keep is None else int(np.count_nonzero(keep)),
+                tiles=use.total,
+                tiles_reused=use.reused,
+                tiles_skipped=use.kept,
                 guard=objection,
             )
             yield Filtered(frame=filtered, decoded=decoded, record=record)
             index += 1
+
+    def _use_of(self, item: StreamItem) -> TileUse:
+        """What became of the tiles of the item that came last."""
+        if self.tiles is not None:
+            return self.tiles.last
+        return TileUse() if item.keep is None else TileUse(total=item.keep.size, kept=int(np.count_nonzero(item.keep)))
 
     def _pulled(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         source = iter(frames)
@@ -131,7 +143,7 @@ class FrameFilter:
     def _run(self, samples: Iterator[StreamItem]) -> Iterator[Plane]:
         done = 0
         try:
-            for output in self._engine.stream(samples):
+            for output in self._engine.stream(samples, reuse=self.tiles):
                 yield output
                 done += 1
         except Exception as error:
