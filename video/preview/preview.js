@@ -70,6 +70,7 @@ const show = (state) => {
     tell("ΔPSNR", (state.delta_psnr_db > 0 ? "+" : "") + text(state.delta_psnr_db, 3).replace("-", "−"), "dB");
   }
   if (state.reused_percent !== undefined) tell("tiles reused", text(state.reused_percent, 1), "%");
+  if (state.skipped_percent !== undefined) tell("tiles skipped", text(state.skipped_percent, 1), "%");
   if (state.guard !== undefined) tell("guard", text(state.guard, 0), state.guard === 1 ? "frame" : "frames");
   if (state.rung) tell("rung", state.rung);
   if (state.missed !== undefined) tell("late", text(state.missed, 0), state.missed === 1 ? "frame" : "frames");

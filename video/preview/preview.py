@@ -41,7 +41,7 @@ class Preview:
         self._changed = threading.Condition()
         self._figures: dict[str, Any] = {"title": title, "subtitle": subtitle, "ended": None}
         self._version = 0
-        self._tiles = self._reused = self._guarded = self._compared = 0
+        self._tiles = self._reused = self._skipped = self._guarded = self._compared = 0
         self._improved_db = 0.0
         self._pairs = Pairs()
         try:
@@ -71,6 +71,7 @@ class Preview:
         """Look at a frame; see `video.record.Observer`."""
         self._tiles += record.tiles
         self._reused += record.tiles_reused
+        self._skipped += record.tiles_skipped
         self._guarded += record.guard is not None
         if record.psnr_decoded is not None and record.psnr_filtered is not None:
             self._compared += 1
@@ -88,8 +89,9 @@ class Preview:
         with self._changed:
             self._figures |= figures
             self._figures["guard"] = self._guarded
-            if self._tiles:
-                self._figures["reused_percent"] = 100 * self._reused / self._tiles
+            for name, tiles in (("reused_percent", self._reused), ("skipped_percent", self._skipped)):
+                if tiles:
+                    self._figures[name] = 100 * tiles / self._tiles
             if self._compared:
                 self._figures["delta_psnr_db"] = self._improved_db / self._compared
             self._version += 1

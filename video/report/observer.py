@@ -95,8 +95,7 @@ class ReportObserver:
             self._add("delta_psnr_db", record.index, delta)
         if record.tiles:
             self._add("reused_percent", record.index, 100 * record.tiles_reused / record.tiles)
-            if record.tiles_skipped or "skipped_percent" in self.curves:
-                self._add("skipped_percent", record.index, 100 * record.tiles_skipped / record.tiles)
+            self._add("skipped_percent", record.index, 100 * record.tiles_skipped / record.tiles)
 
     def _add(self, name: str, frame: int, value: float) -> None:
         if not math.isfinite(value):

@@ -37,7 +37,8 @@ _INCHES = (10.4, 1.35)
 def draw_curves(curves: Mapping[str, Curve], *, marks: Mapping[int, str]) -> str:
     """Return one `<svg>` with a row for each curve over the frames' numbers.
 
-    Where several frames share a point, the line is their mean and the band reaches from the least to the largest.
+    Shares that are zero all over are left out. Where several frames share a point, the line is their mean and the band
+    reaches from the least to the largest.
 
     Args:
         curves: by the names of `ReportObserver.curves`.
@@ -51,7 +52,7 @@ def draw_curves(curves: Mapping[str, Curve], *, marks: Mapping[int, str]) -> str
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError("matplotlib", "--report", "report", error) from error
-    rows = [row for row in _ROWS if row[0] in curves]
+    rows = [row for row in _ROWS if row[0] in curves and (row[2] != "%" or curves[row[0]].points().high.any())]
     if not rows:
         return ""
     look: dict[Any, Any] = {

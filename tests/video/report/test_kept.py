@@ -13,6 +13,7 @@ import pytest
 from postfilter.video.report import ReportObserver
 from postfilter.video.report.chosen import Spread
 from postfilter.video.report.curve import Curve
+from postfilter.video.report.plot import draw_curves
 
 
 def test_a_short_curve_is_kept_as_it_is() -> None:
@@ -121,3 +122,12 @@ def test_a_frame_costs_little(clip: Callable[..., Any]) -> None:
             record.index = turn * 64 + record.index % 64
             observer.see(record, decoded, filtered)
     assert (time.thread_time() - started) / 512 < 300e-6
+
+
+def test_shares_that_are_zero_all_over_are_not_drawn(clip: Callable[..., Any]) -> None:
+    observer = ReportObserver()
+    for each in clip([1.0, 2.0], tiles=10, tiles_skipped=4):
+        observer.see(*each)
+    svg = draw_curves(observer.curves, marks={1: "#frame-1"})
+    assert "tiles skipped" in svg and "tiles reused" not in svg
+    assert "#frame-1" in svg and "var(--filtered)" in svg and "<style" not in svg and "<metadata" not in svg
