@@ -137,7 +137,7 @@ class Ladder:
         if fitting > self.current or overloaded:
             self._step_down(now)
         elif slack < half:
-            self._trouble(now)
+            self._trouble(now, failed=self._probes is not None)
         probe = fitting <= self.current and self._may_try(now) and self._try_above(now)
         rung = max(fitting, self.current)
         self.frames[rung] += 1
@@ -163,8 +163,7 @@ class Ladder:
         if self._load(above) <= self._settings.head_room:
             self._step_up(now)
         else:
-            self._failures[above] += 1
-            self._trouble(now)
+            self._trouble(now, failed=True)
 
     def finished(self, now: float, *, margin: float) -> None:
         """Tell that a frame left, `margin` seconds before its deadline (negative: after it)."""
@@ -212,12 +211,14 @@ class Ladder:
         """A rung that is lost sooner than this after climbing to it was not sustainable."""
         return 2 * self._settings.up_after_seconds
 
-    def _trouble(self, now: float) -> None:
+    def _trouble(self, now: float, *, failed: bool = False) -> None:
+        """Start to wait anew; longer where a try of the rung above failed."""
+        self._failures[self.current - 1] += failed
         self._calm_since = now
         self._probes = None
 
     def _step_down(self, now: float) -> None:
-        self._trouble(now)
+        self._trouble(now, failed=self._probes is not None)
         lowest = len(self.rungs) - 1
         if self.current == lowest or now - self._stepped_down_at < max(self._latency, 4 * self._interval):
             return
@@ -249,4 +250,4 @@ class Ladder:
             return False
         if self._probes is None:
             self._probes = []
-        return True
+        return self._count % above.every == 0

@@ -116,6 +116,25 @@ def test_a_rung_that_is_lost_again_and_again_is_tried_less_often() -> None:
     assert len(gaps) >= 3 and gaps == sorted(gaps), "waits must grow"
 
 
+def test_tries_that_use_up_the_slack_are_failures_too() -> None:
+    """After the load came, a frame takes 90 ms: each try eats a good part of the slack, and none comes soon again."""
+    filtered: list[float] = []
+
+    def cost(work: int, now: float) -> float:
+        filtered.append(now)
+        return 0.09 if now > 2 else 0.02
+
+    run = simulate(60, cost, rungs=[RUNGS[0], RUNGS[3]])
+    assert run.rung_at(60) == "pass" and run.ladder.steps_up == 0 and run.late == 0
+    assert sum(at > 4 for at in filtered) <= 3 * 5, "tries after 2, 4, 8, 16 and 32 seconds"
+
+
+def test_half_is_tried_as_it_would_run() -> None:
+    """50 ms for every second frame of 33 ms is sustainable, though three such frames in a row are not."""
+    run = simulate(30, lambda work, now: 0.3 if 2 < now < 5 else 0.05, rungs=RUNGS[2:])
+    assert run.rung_at(4.9) == "pass" and run.rung_at(30) == "half"
+
+
 def test_one_slow_frame_costs_one_rung_for_a_while() -> None:
     slow = iter([0.3])
     run = simulate(20, lambda work, now: next(slow, 0.01) if now > 5 else 0.01)
