@@ -25,7 +25,7 @@ PRESET = "superfast"
 _LATENCY_MS = 200.0
 _TIMEOUT_SECONDS = 10.0
 _FALLBACK_PRECISION = "int8"
-_NOT_IN_REAL_TIME = ("reference", "report", "resume", "strict")
+_NOT_IN_REAL_TIME = ("reference", "report", "resume", "strict", "skip_below_qp")
 
 
 def add_realtime_options(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +108,8 @@ def run_realtime(arguments: argparse.Namespace, reporter: Reporter, watch: Watch
         raise OutputError("no output is named; give a file, -, a URL or window, or --sink null to measure only")
     for name in _NOT_IN_REAL_TIME:
         if getattr(arguments, name, None):
-            raise InputError(f"--{name} does not go with --realtime, which has no time for it; leave one of them out")
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} does not go with --realtime, which has no time for it; leave one of them out")
     encoding = {"codec": arguments.codec, "crf": arguments.crf, "preset": arguments.preset or PRESET}
     EncoderSettings(**encoding)
     if str(target) == "-":

@@ -149,6 +149,7 @@ def test_mistakes_are_one_line_and_status_one(run: Any, luma_engine: Path, strea
         ((stream, target, "--latency", 100), "--latency needs --realtime"),
         ((stream, real), "no output is named"),
         ((stream, target, real, "--reference", stream), "--reference"),
+        ((stream, target, real, "--skip-below-qp", 20), "--skip-below-qp"),
         ((stream, target, real, "--preset", "warp"), "ultrafast"),
         ((stream, target, real, "--latency", -1), "latency"),
         ((tmp_path / "absent.ts", target, real), "does not exist"),
