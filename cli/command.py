@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["Command", "Reporter"]
+__all__ = ["Command", "Reporter", "another_interrupt_ends"]
 
 Result = dict[str, Any]
 
@@ -123,8 +123,10 @@ class Command:
                 "rights of the file and of the folders on the way to it\n"
             )
             return 1
-        except KeyboardInterrupt:
-            sys.stderr.write(f"{self.name}: interrupted\n")
+        except KeyboardInterrupt as error:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left that one more could end
+            sys.stderr.write(f"{self.name}: {error}\n" if error.args else f"{self.name}: interrupted\n")
             return 130
         if arguments.json:
             sys.stdout.write(json.dumps(result) + "\n")
@@ -140,20 +142,26 @@ def _clean_up_when_ended() -> None:
 
     What comes after the first of a kind is ignored: it would cut the clean-up short.
     """
-
-    def leave(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + number)
-
     if threading.current_thread() is not threading.main_thread():
         return  # Python allows handlers there only
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last is not on Windows
         number = getattr(signal, name, None)
         # Ignored, as nohup has it, stays ignored.
         if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, leave)
+            signal.signal(number, _leave)
+
+
+def another_interrupt_ends() -> None:
+    """Let Ctrl-C interrupt once more: for work that took the first as a wish to come to an end."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(number: int, _: object) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
 
 
 def _versions() -> str:

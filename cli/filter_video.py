@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postfilter.cli.command import Command, Reporter
+from postfilter.cli.command import Command, Reporter, another_interrupt_ends
 from postfilter.cli.engine_choice import add_engine_choice, add_guard, open_chosen_engine, open_reference_engine
 from postfilter.cli.realtime import (
     PRESET,
@@ -29,6 +29,7 @@ examples:
   filter-video in.mp4 out.mp4
   filter-video in.mkv out.mkv --model fastarcnn --fp32 --codec libx265 --crf 20
   filter-video in.mp4 out.mp4 --engine engines/fastarcnn-luma-dynamic-fp16-openvino --reference source.mkv
+  filter-video in.mp4 out.mp4 --resume     go on after Ctrl-C, a crash or a full disk; same options as before
   filter-video in.mp4 - --sink null        measure without encoding
   filter-video rtsp://camera/ out.mkv --realtime        record until Ctrl-C"""
 _PRESET = "veryfast"
@@ -69,6 +70,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sink", choices=("file", "null"), default="file", help="null: decode and filter only, write nothing"
     )
     encoding.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    encoding.add_argument(
+        "--resume", action="store_true", help="go on where a run ended that was killed, interrupted or short of disk"
+    )
     parser.add_argument(
         "--strict", action="store_true", help="stop at the first damage (default: filter every frame that is there)"
     )
@@ -112,8 +116,10 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             strict=arguments.strict,
             guard=arguments.guard,
             guard_engine=lambda: open_reference_engine(engine, arguments, reporter),
+            resume=arguments.resume,
             observers=watch.observers,
             on_progress=watch.progress(update, engine.manifest),
+            on_interrupt=lambda: _finish_first(reporter),
         )
         watch.finish(result, engine.manifest)
     for warning in result.warnings:
@@ -124,6 +130,11 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     return content
 
 
+def _finish_first(reporter: Reporter) -> None:
+    reporter.note("finishing the frames under way; Ctrl-C again stops at once")
+    another_interrupt_ends()
+
+
 def _render(result: dict[str, Any], console: Console) -> None:
     from rich.table import Table
 
@@ -132,7 +143,8 @@ def _render(result: dict[str, Any], console: Console) -> None:
         return
     table = Table(show_header=False, box=None, title=result["output"] or "nothing written", title_justify="left")
     stages, latency = result["stages_ms"], result["latency_ms"]
-    table.add_row("frames", f"{result['frames_out']} of {result['width']}x{result['height']}")
+    resumed = f", {result['frames_resumed']} of them by an earlier run" if result["frames_resumed"] else ""
+    table.add_row("frames", f"{result['frames_out']} of {result['width']}x{result['height']}{resumed}")
     table.add_row("engine", result["engine"])
     table.add_row("speed", f"{result['fps']:.1f} fps, {result['speed_x']:.2f} x real time, {result['seconds']:.1f} s")
     table.add_row("a frame", "  ".join(f"{name} {value:.1f} ms" for name, value in stages.items()))

@@ -12,6 +12,7 @@ __all__ = [
     "ArtefactError",
     "DeviceError",
     "InputError",
+    "Interrupted",
     "MissingDependencyError",
     "OutputError",
     "PostfilterError",
@@ -38,6 +39,10 @@ class InputError(PostfilterError, ValueError):
 
 class OutputError(PostfilterError, OSError):
     """An output that exists already or cannot be written."""
+
+
+class Interrupted(KeyboardInterrupt):  # a kind of what Ctrl-C raises, not of error
+    """Ctrl-C, after the work was brought to an orderly end; the message says what is there and how to go on."""
 
 
 class WeightsError(PostfilterError, ValueError):

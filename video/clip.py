@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from postfilter.errors import OutputError
+from postfilter.errors import InputError, Interrupted, OutputError
 from postfilter.runtime.memory import PeakMemory
 from postfilter.runtime.tile_reuse import TileUse
 from postfilter.video.filtering.guard import Guard, GuardMode, GuardReport, ReferenceEngine
@@ -25,8 +26,10 @@ from postfilter.video.reading.source import ClipInfo, Source
 from postfilter.video.record import Observer
 from postfilter.video.reference import Reference, VideoQuality
 from postfilter.video.target import check_target
+from postfilter.video.writing.encoded import SEGMENT_FRAMES
 from postfilter.video.writing.encoder import EncoderSettings
-from postfilter.video.writing.sink import FileSink, NullSink, Sink
+from postfilter.video.writing.resumable import ResumableSink
+from postfilter.video.writing.sink import ClipSink, NullSink
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine
@@ -45,6 +48,8 @@ class VideoResult:
     """Model, precision and backend."""
     frames_in: int
     frames_out: int
+    frames_resumed: int
+    """Of these, made by an earlier run; all other figures of time are of this run alone."""
     width: int
     height: int
     seconds: float
@@ -103,8 +108,11 @@ def filter_video(
     strict: bool = False,
     guard: GuardMode = "redo",
     guard_engine: ReferenceEngine = None,
+    resume: bool = False,
+    segment_frames: int = SEGMENT_FRAMES,
     observers: Sequence[Observer] = (),
     on_progress: Callable[..., None] | None = None,
+    on_interrupt: Callable[[], None] | None = None,
 ) -> VideoResult:
     """Filter the first video track of `source` and write it to `target` with everything else copied.
 
@@ -133,14 +141,21 @@ def filter_video(
             does no better or there is none; `pass` passes them through; `warn` only tells; `off` does not look.
         guard_engine: the same model in fp32, loaded for the same bit depth; or what opens it when it is needed, and
             may return None. One that it opened is closed at the end.
+        resume: go on where a run that was killed, interrupted or without room on the disk ended; the output is, frame
+            for frame, that of one run. Where there was none, this is the first.
+        segment_frames: how many frames at most are lost then; fewer cost size and speed, see `video.writing.encoded`.
         observers: are shown each frame with its figures, see `video.record`; costs a copy of each.
         on_progress: called as on_progress(frames done, frames expected or None, fps=…, speed=…, stages_ms=…, queues=…):
             the stages as in the result so far, and of the queue before each stage what waits and its room.
+        on_interrupt: called at the first Ctrl-C, after which the frames in flight are finished and what is there is
+            left beside `target` as `….partial.…`; a second one stops at once.
 
     Raises:
+        Interrupted: a first Ctrl-C, in an orderly way.
         InputError: the clip or the reference cannot be read or filtered with this engine, or its QP is not known and
             needed.
-        OutputError: the target exists or cannot be written, or cannot hold what the clip holds.
+        OutputError: the target exists or cannot be written, cannot hold what the clip holds, or was begun with other
+            settings than are to go on.
         UnknownNameError: an unknown codec, preset or mode of the guard.
     """
     source, target = Path(source), None if target is None else Path(target)
@@ -164,20 +179,36 @@ def filter_video(
             cleanup.callback(compared.close)
         _prepare(engine, clip.info)
         warnings: list[str] = []
-        sink: Sink = NullSink()
+        sink: ClipSink = NullSink()
         if target is not None:
-            sink = FileSink(target, source=clip, settings=settings, warnings=warnings)
-        cleanup.callback(sink.discard)
+            filter_settings = {"guard": guard, "skip_below_qp": skip_below_qp}
+            sink = ResumableSink(
+                target,
+                source=clip,
+                settings=settings,
+                warnings=warnings,
+                made_with={"engine": _identity(engine), "filter": filter_settings},
+                resume=resume,
+                segment_frames=segment_frames,
+            )
+        cleanup.push(partial(_discard, sink))
+        filtering.first_index = sink.frames_done
+        checks.report.add(sink.counts)
+        if compared is not None and sink.frames_done:
+            sums = {name: sink.counts.get(name, 0.0) for name in ("psnr_decoded", "psnr_filtered")}
+            compared.begin_at(sink.frames_done, **sums)
         pipeline = Pipeline(source=clip, filtering=filtering, sink=sink, reference=compared, observers=observers)
         with PeakMemory() as memory, CpuTime() as cpu:
-            pipeline.run(on_progress)
+            pipeline.run(on_progress, on_interrupt)
+        if not pipeline.read_whole:
+            raise _interrupted(sink, target, clip.info.frames)
         if sink.frames_written != pipeline.frames_in:
             raise OutputError(
                 f"{pipeline.frames_in} frames of {source} went in and {sink.frames_written} came out; nothing is "
                 "written, please report it"
             )
         quality = None if compared is None else compared.result()
-        result = _result(clip, target, engine, pipeline, filtering, memory, cpu, quality, warnings)
+        result = _result(clip, target, engine, pipeline, filtering, sink, memory, cpu, quality, warnings)
         sink.commit()
         return result
 
@@ -221,6 +252,28 @@ def filter_frames(
             yield each.frame
 
 
+def _discard(sink: ClipSink, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+    """Clean up; what is done is kept for another run, unless that would only fail the same way."""
+    sink.discard(keep=not isinstance(error, InputError))
+
+
+def _interrupted(sink: ClipSink, target: Path | None, frames: int | None) -> Interrupted:
+    path = sink.commit_partial()
+    if path is None:
+        return Interrupted("interrupted; nothing is written")
+    return Interrupted(
+        f"interrupted; {path} holds the first {sink.frames_written} of {frames or 'an unknown number of'} frames, and "
+        f"the same command with --resume goes on to {target}"
+    )
+
+
+def _identity(engine: Engine) -> dict[str, Any]:
+    """What of an engine decides how frames look."""
+    manifest = engine.manifest
+    names = ("model", "graph_sha256", "weights_sha256", "precision", "precision_run", "backend", "backend_version")
+    return {name: getattr(manifest, name) for name in (*names, "device", "bit_depth")}
+
+
 def _prepare(engine: Engine, clip: ClipInfo) -> None:
     """Compile before the clock starts: for the frame, or for its two fields."""
     fields = 2 if clip.interlaced else 1
@@ -233,13 +286,15 @@ def _result(
     engine: Engine,
     pipeline: Pipeline,
     filtering: FrameFilter,
+    sink: ClipSink,
     memory: PeakMemory,
     cpu: CpuTime,
     quality: VideoQuality | None,
     warnings: list[str],
 ) -> VideoResult:
     info, frames, manifest = clip.info, pipeline.frames_in, engine.manifest
-    fps = frames / pipeline.seconds
+    new_frames = max(1, frames - sink.frames_done)
+    fps = new_frames / pipeline.seconds
     if (warning := filtering.guard.report.warning()) is not None:
         warnings.append(warning)
     kmac_per_px = manifest.cost.get("kmac_per_px")
@@ -249,19 +304,20 @@ def _result(
         engine=f"{manifest.model} {manifest.precision_run or manifest.precision} {manifest.backend}",
         frames_in=frames,
         frames_out=frames,
+        frames_resumed=sink.frames_done,
         width=info.width,
         height=info.height,
         seconds=pipeline.seconds,
         fps=fps,
         speed_x=fps / float(info.frame_rate),
-        stages_ms={name: 1000 * seconds / frames for name, seconds in pipeline.busy_seconds.items()},
-        latency_ms={f"p{q}": float(np.percentile(pipeline.latencies, q)) * 1000 for q in (50, 95, 99)},
+        stages_ms={name: 1000 * seconds / new_frames for name, seconds in pipeline.busy_seconds.items()},
+        latency_ms={f"p{q}": float(np.percentile(pipeline.latencies or [0.0], q)) * 1000 for q in (50, 95, 99)},
         tflops=None if kmac_per_px is None else 2e3 * kmac_per_px * info.width * info.height * fps / 1e12,
         peak_memory_mb=memory.idle_mb + memory.peak_mb,
         tiles=TileUse() if filtering.tiles is None else filtering.tiles.sum,
         guard=filtering.guard.report,
         limits=limits_of(
-            frames=frames, seconds=pipeline.seconds, cpu_seconds=cpu.seconds, busy_seconds=pipeline.busy_seconds
+            frames=new_frames, seconds=pipeline.seconds, cpu_seconds=cpu.seconds, busy_seconds=pipeline.busy_seconds
         ),
         quality=quality,
         qp=filtering.steering.result() if filtering.steering is not None else None,

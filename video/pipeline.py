@@ -18,7 +18,7 @@ from postfilter.video.frame import Frame
 from postfilter.video.reading.source import Source
 from postfilter.video.record import Observer
 from postfilter.video.reference import Reference
-from postfilter.video.writing.sink import Sink
+from postfilter.video.writing.sink import ClipSink
 
 __all__ = ["Pipeline"]
 
@@ -46,11 +46,14 @@ class Pipeline:
         *,
         source: Source,
         filtering: FrameFilter,
-        sink: Sink,
+        sink: ClipSink,
         reference: Reference | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.frames_in = 0
+        """Decoded, those that the sink has from an earlier run included."""
+        self.read_whole = False
+        """Whether the clip was read to its end, which a Ctrl-C prevents; what was read has been taken by the sink."""
         self.busy_seconds = {"decode": 0.0, "filter": 0.0, "encode": 0.0}
         """Time each thread worked, without waiting for the others."""
         self.latencies = array("d")
@@ -61,20 +64,28 @@ class Pipeline:
         self._stop = Stop()
         self._decoded: Channel[Frame] = Channel(self._stop, capacity=_FRAMES_WAITING)
         self._ready: Channel[Filtered | Packet[Any]] = Channel(self._stop, capacity=_ITEMS_WAITING)
+        self._read_no_more = False
         self._left_decoder: deque[float] = deque()
         """When each frame that the sink has not yet taken left the decoder."""
         self._entered: deque[float] = deque()
         """The same of each frame that has not yet left the filter."""
 
-    def run(self, on_progress: Callable[..., None] | None = None) -> None:
+    def run(
+        self, on_progress: Callable[..., None] | None = None, on_interrupt: Callable[[], None] | None = None
+    ) -> None:
         """Take the whole clip through; return when the sink has taken everything.
 
-        `on_progress(done, total, fps=…, speed=…, stages_ms=…, queues=…)` is called in the calling thread, about ten
-        times a second.
+        The first Ctrl-C ends the reading, and what was read is brought to its end; `read_whole` tells of it. The second
+        one stops at once.
+
+        Args:
+            on_progress: called in the calling thread, about ten times a second, as on_progress(done, total, fps=…,
+                speed=…, stages_ms=…, queues=…).
+            on_interrupt: called there at the first Ctrl-C.
 
         Raises:
             PostfilterError: the first failure of any thread.
-            KeyboardInterrupt: as it comes; the threads have ended by then.
+            KeyboardInterrupt: the second one; the threads have ended by then.
         """
         started = time.perf_counter()
         # Not Thread.join: a Ctrl-C during it makes Python before 3.13 take a running thread for a finished one.
@@ -88,8 +99,16 @@ class Pipeline:
         try:
             for thread in threads:
                 thread.start()
-            while not ended[-1].wait(_PROGRESS_SECONDS) and not self._stop.stopped:
-                self._tell(on_progress, started)
+            while not (ended[-1].is_set() or self._stop.stopped):
+                try:
+                    ended[-1].wait(_PROGRESS_SECONDS)
+                    self._tell(on_progress, started)
+                except KeyboardInterrupt:
+                    if self._read_no_more:
+                        raise
+                    self._read_no_more = True
+                    if on_interrupt is not None:
+                        on_interrupt()
         except BaseException:
             self._stop.set()
             raise
@@ -108,7 +127,7 @@ class Pipeline:
         done = len(self.latencies)
         fps = done / max(time.perf_counter() - started, 1e-9)
         on_progress(
-            done,
+            self._sink.frames_done + done,
             self._source.info.frames,
             fps=fps,
             speed=fps / float(self._source.info.frame_rate),
@@ -132,15 +151,18 @@ class Pipeline:
     def _decode(self) -> None:
         items = self._source.items()
         colour = self._source.info.colour
-        while True:
+        while not self._read_no_more:
             before = time.perf_counter()
             item = next(items, None)
             now = time.perf_counter()
             self.busy_seconds["decode"] += now - before
             if item is None:
+                self.read_whole = True
                 break
             if isinstance(item, VideoFrame):
                 self.frames_in += 1
+                if self.frames_in <= self._sink.frames_done:
+                    continue
                 self._left_decoder.append(now)
                 self._entered.append(now)
                 self._decoded.put(Frame.from_av(item, colour=colour, qp=self._source.qp_of(item)))
@@ -181,13 +203,13 @@ class Pipeline:
         while (item := self._ready.get()) is not None:
             before = time.perf_counter()
             if isinstance(item, Filtered):
-                self._sink.write_frame(item.frame.to_av())
+                self._sink.write_frame(item.frame.to_av(), item.record.counts())
                 self.latencies.append(time.perf_counter() - self._left_decoder.popleft())
             else:
                 self._sink.write_packet(item)
             self.busy_seconds["encode"] += time.perf_counter() - before
         before = time.perf_counter()
-        self._sink.finish()
+        self._sink.finish(partial=not self.read_whole)
         self.busy_seconds["encode"] += time.perf_counter() - before
 
 

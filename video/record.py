@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -34,10 +34,24 @@ class FrameRecord:
     """Of these, passed through because their quantiser is low."""
     guard: str | None = None
     """What the guard objected to, where it did, and what it did then."""
+    guard_counts: dict[str, int] = field(default_factory=dict)
+    """What it counted in this frame, under the names of its report."""
     psnr_decoded: float | None = None
     """Luma PSNR in dB against the source, where one was given."""
     psnr_filtered: float | None = None
     """The same after filtering."""
+
+    def counts(self) -> dict[str, float]:
+        """Return what is summed up over a clip, without zeros."""
+        found = {
+            "tiles": self.tiles,
+            "tiles_reused": self.tiles_reused,
+            "tiles_skipped": self.tiles_skipped,
+            **self.guard_counts,
+            "psnr_decoded": self.psnr_decoded or 0.0,
+            "psnr_filtered": self.psnr_filtered or 0.0,
+        }
+        return {name: value for name, value in found.items() if value}
 
 
 class Observer(Protocol):

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from postfilter.errors import InputError
 from postfilter.quality.metrics import finite_psnr
 from postfilter.video.pixels import Plane, plane_view
@@ -44,8 +42,8 @@ class Reference:
     def __init__(self, path: str | Path, clip: ClipInfo) -> None:
         self._source = Source(path)
         self._frames = self._source.frames()
-        self._decoded: list[float] = []
-        self._filtered: list[float] = []
+        self._count = 0
+        self._decoded = self._filtered = 0.0
         self.clip = clip
         ours, theirs = _what_must_agree(clip), _what_must_agree(self._source.info)
         if ours != theirs:
@@ -55,6 +53,17 @@ class Reference:
                 "source as it was before encoding"
             )
 
+    def begin_at(self, frame: int, *, psnr_decoded: float, psnr_filtered: float) -> None:
+        """Leave out the first frames, of which the sums of PSNR are known from an earlier run.
+
+        Raises:
+            InputError: the source ends before the clip.
+        """
+        for self._count in range(1, frame + 1):
+            if next(self._frames, None) is None:
+                raise InputError(self._other_count(f"only {self._count - 1} frames"))
+        self._decoded, self._filtered = psnr_decoded, psnr_filtered
+
     def measure(self, decoded: Plane, filtered: Plane) -> tuple[float, float]:
         """Compare the next frame of the source with the two luma planes, [H, W]; return the PSNR of each in dB.
 
@@ -63,11 +72,13 @@ class Reference:
         """
         frame = next(self._frames, None)
         if frame is None:
-            raise InputError(self._other_count(f"only {len(self._decoded)} frames"))
+            raise InputError(self._other_count(f"only {self._count} frames"))
         source, peak = plane_view(frame, 0), float(self.clip.format.peak)
-        self._decoded.append(finite_psnr(decoded, source, peak=peak))
-        self._filtered.append(finite_psnr(filtered, source, peak=peak))
-        return self._decoded[-1], self._filtered[-1]
+        psnr = finite_psnr(decoded, source, peak=peak), finite_psnr(filtered, source, peak=peak)
+        self._count += 1
+        self._decoded += psnr[0]
+        self._filtered += psnr[1]
+        return psnr
 
     def result(self) -> VideoQuality:
         """Return the averages over all frames.
@@ -76,8 +87,8 @@ class Reference:
             InputError: the source goes on after the clip.
         """
         if next(self._frames, None) is not None:
-            raise InputError(self._other_count(f"more than the input's {len(self._decoded)} frames"))
-        decoded, filtered = float(np.mean(self._decoded)), float(np.mean(self._filtered))
+            raise InputError(self._other_count(f"more than the input's {self._count} frames"))
+        decoded, filtered = self._decoded / self._count, self._filtered / self._count
         return VideoQuality(psnr_decoded=decoded, psnr_filtered=filtered, delta_psnr=filtered - decoded)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,7 +110,7 @@ def _as_from_a_terminal() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ending_it_leaves_nothing(luma_engine: Path, tmp_path: Path) -> None:
+def test_ending_it_leaves_a_part_or_nothing(luma_engine: Path, tmp_path: Path) -> None:
     source, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
     with av.open(str(source), "w") as container:
         stream: Any = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
@@ -120,23 +121,28 @@ def test_ending_it_leaves_nothing(luma_engine: Path, tmp_path: Path) -> None:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     command = [sys.executable, "-c", RUN, str(source), str(target), "--engine", str(luma_engine), "--preset", "slow"]
-    # The second Ctrl-C of an impatient user comes while the threads end.
-    for numbers, status, told in (
-        ((signal.SIGINT,), 130, "interrupted"),
-        ((signal.SIGINT, signal.SIGINT), 130, "interrupted"),
-        ((signal.SIGTERM,), 143, ""),
+    # The second Ctrl-C of an impatient user comes while the frames under way are finished.
+    for numbers, status, told, files in (
+        ((signal.SIGINT,), 130, "--resume", [["in.mkv", "out.partial.mkv"]]),
+        ((signal.SIGINT, signal.SIGINT), 130, "interrupted", [["in.mkv"], ["in.mkv", "out.partial.mkv"]]),
+        ((signal.SIGTERM,), 143, "", [["in.mkv"]]),
     ):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_as_from_a_terminal)
         deadline = time.monotonic() + 30
-        while not any("partial" in each.name for each in tmp_path.iterdir()):
+        growing = tmp_path / ".out.mkv.postfilter" / "000000.segment"
+        while not growing.exists():
             assert process.poll() is None and time.monotonic() < deadline, "it never began to write"
             time.sleep(0.02)
         for number in numbers:
             process.send_signal(number)
-            time.sleep(0.01)
+            time.sleep(0.03)
         _, err = process.communicate(timeout=30)
         assert process.returncode == status and told in err and "Traceback" not in err
-        assert [each.name for each in tmp_path.iterdir()] == ["in.mkv"]
+        # What was done before the end of the first segment is not worth keeping.
+        assert sorted(each.name for each in tmp_path.iterdir() if not each.name.startswith(".")) in files
+        for each in tmp_path.iterdir():
+            if each.name != "in.mkv":
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
 
 
 def test_help_is_quick_and_needs_no_backend() -> None:

@@ -70,15 +70,25 @@ class GuardReport:
         """Return it as plain data."""
         return asdict(self)
 
+    def counts(self) -> dict[str, int]:
+        """Return the sums under their names."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, int)}
+
+    def add(self, counts: Mapping[str, float]) -> None:
+        """Add what was counted in an earlier part of the clip, as `counts` names it."""
+        for name in self.counts():
+            setattr(self, name, getattr(self, name) + int(counts.get(name, 0)))
+
     def warning(self) -> str | None:
         """Return in one line what a person should know, None where all is well."""
         if not self.frames_flagged:
             return None
-        first = self.events[0]
+        # None of an earlier run's are kept.
+        first = f" (one at {self.events[0].pts_seconds:.3f} s: {self.events[0]})" if self.events else ""
         return (
-            f"{self.frames_flagged} filtered frames were not what a filter makes of their input (the first at "
-            f"{first.pts_seconds:.3f} s: {first}); {self.frames_redone} were filtered again by the reference engine, "
-            f"{self.frames_passed} passed through in part or whole; try --fp32, and look at the output"
+            f"{self.frames_flagged} filtered frames were not what a filter makes of their input{first}; "
+            f"{self.frames_redone} were filtered again by the reference engine, {self.frames_passed} passed through in "
+            "part or whole; try --fp32, and look at the output"
         )
 
 

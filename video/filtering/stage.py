@@ -65,6 +65,8 @@ class FrameFilter:
         """What was reused; None where nothing is."""
         self.steering = steering
         self.guard = guard or Guard(engine)
+        self.first_index = 0
+        """Number of the first frame that is given, in the order of the clip."""
         self.waiting_seconds = 0.0
         """Spent in pulling frames from the iterable, which is not filtering."""
         self._engine, self._planes, self._keep_decoded = engine, planes, keep_decoded
@@ -88,7 +90,7 @@ class FrameFilter:
                 yield item
 
         outputs = self._run(inputs())
-        index = 0
+        index = self.first_index
         while True:
             started, waited = time.perf_counter(), self.waiting_seconds
             after = next(outputs, None)
@@ -97,6 +99,7 @@ class FrameFilter:
             frame, item = under_way.popleft()
             before, keep, use = item.planes, item.keep, self._use_of(item)
             decoded = frame.copy() if self._keep_decoded else None
+            counted = self.guard.report.counts()
             after, objection = self.guard.check(
                 before, after, frame=index, pts_seconds=frame.pts_seconds, inputs=item.inputs
             )
@@ -116,6 +119,7 @@ class FrameFilter:
                 tiles_reused=use.reused,
                 tiles_skipped=use.kept,
                 guard=objection,
+                guard_counts={name: n - counted[name] for name, n in self.guard.report.counts().items()},
             )
             yield Filtered(frame=filtered, decoded=decoded, record=record)
             index += 1

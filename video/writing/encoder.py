@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import av
 from av import VideoFrame
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from postfilter.errors import OutputError, UnknownNameError
@@ -17,7 +18,7 @@ from postfilter.errors import OutputError, UnknownNameError
 if TYPE_CHECKING:
     from postfilter.video.reading.source import ClipInfo
 
-__all__ = ["CODECS", "PRESETS", "Codec", "EncoderSettings", "add_encoder", "encoder_format"]
+__all__ = ["CODECS", "PRESETS", "Codec", "EncoderSettings", "add_encoder", "encoder_format", "twin_encoder"]
 
 Options = dict[str, str]
 
@@ -71,8 +72,11 @@ class EncoderSettings:
 
 
 def _x264_options(settings: EncoderSettings, tags: dict[str, str]) -> Options:
+    # Without it the same frames may become other packets from run to run, with one thread too: AVX-512 code for the
+    # macroblock tree of small pictures. It costs nothing that can be measured.
+    own = ["cpu-independent=1"]
     # x264 writes "limited range" only along with some other tag; this one says nothing of colour.
-    own = ["videoformat=component"] if tags.get("range") == "limited" else []
+    own += ["videoformat=component"] if tags.get("range") == "limited" else []
     own += [f"mastering-display={tags['mastering']}"] if "mastering" in tags else []
     own += [f"cll={tags['light']}"] if "light" in tags else []
     return {"crf": f"{settings.crf:g}", "preset": settings.preset, "x264-params": ":".join(own)}
@@ -133,9 +137,55 @@ def add_encoder(
     """
     codec = CODECS[settings.codec]
     format_name = encoder_format(settings, clip)
-    options = codec.options(settings, _tags(clip, int(first.color_range)))
     if not codec.hdr and _HDR & clip.side_data.keys():
         warnings.append(f"{settings.codec} does not write the mastering display's metadata; libx265 does")
+    try:
+        stream = container.add_stream(
+            settings.codec, rate=clip.frame_rate, options=_options(container, settings, clip, first)
+        )
+    except (ValueError, av.FFmpegError) as error:
+        raise OutputError(
+            f"a {container.format.name} file cannot hold {settings.codec} ({error}); choose another --codec "
+            f"({', '.join(CODECS)}) or an .mkv output"
+        ) from error
+    if not isinstance(stream, VideoStream):
+        raise OutputError(f"{settings.codec} encodes no video; choose from {', '.join(CODECS)}")
+    _configure(stream.codec_context, settings, clip, first, format_name)
+    stream.time_base = stream.codec_context.time_base
+    if settings.codec == "libx265" and {"mp4", "mov"} & set(container.format.name.split(",")):
+        stream.codec_context.codec_tag = "hvc1"  # the name by which Apple's players find HEVC
+    if clip.interlaced and not codec.interlaced:
+        warnings.append(f"the clip is interlaced and {settings.codec} writes it as progressive; libx264 does not")
+    if clip.display_matrix is not None:
+        if not hasattr(stream, "set_display_matrix"):
+            raise OutputError(
+                "the clip is rotated for display, which this PyAV cannot write; try: pip install 'av>=18'"
+            )
+        stream.set_display_matrix(clip.display_matrix)
+    return stream
+
+
+def twin_encoder(track: VideoStream, settings: EncoderSettings, clip: ClipInfo, first: VideoFrame) -> VideoCodecContext:
+    """Return an encoder of no container that works as the one of a track does, with nothing of its past.
+
+    Args:
+        track: what `add_encoder` made with the same settings, clip and first frame.
+        settings: as given there.
+        clip: as given there.
+        first: as given there.
+    """
+    context = cast(VideoCodecContext, av.CodecContext.create(settings.codec, "w"))
+    context.options = _options(cast(OutputContainer, track.container), settings, clip, first)
+    context.framerate = clip.frame_rate
+    _configure(context, settings, clip, first, encoder_format(settings, clip))
+    # What PyAV and the container decide.
+    like = track.codec_context
+    context.bit_rate, context.flags, context.thread_count = like.bit_rate or 0, like.flags, like.thread_count
+    return context
+
+
+def _options(container: OutputContainer, settings: EncoderSettings, clip: ClipInfo, first: VideoFrame) -> Options:
+    options = CODECS[settings.codec].options(settings, _tags(clip, int(first.color_range)))
     if settings.low_latency:
         options["g"] = str(max(1, round(_KEY_FRAME_SECONDS * clip.frame_rate)))
         if settings.codec != "ffv1":
@@ -144,39 +194,22 @@ def add_encoder(
         options["chroma_sample_location"] = clip.siting
     if container.format.name == "avi":
         options["bf"] = "0"  # AVI has no times but those of decoding, so frames must not be reordered
-    try:
-        stream = container.add_stream(settings.codec, rate=clip.frame_rate, options=options)
-    except (ValueError, av.FFmpegError) as error:
-        raise OutputError(
-            f"a {container.format.name} file cannot hold {settings.codec} ({error}); choose another --codec "
-            f"({', '.join(CODECS)}) or an .mkv output"
-        ) from error
-    if not isinstance(stream, VideoStream):
-        raise OutputError(f"{settings.codec} encodes no video; choose from {', '.join(CODECS)}")
-    context = stream.codec_context
+    return options
+
+
+def _configure(
+    context: VideoCodecContext, settings: EncoderSettings, clip: ClipInfo, first: VideoFrame, format_name: str
+) -> None:
     context.width, context.height, context.pix_fmt = clip.width, clip.height, format_name
     # The input's own clock: timestamps of a variable frame rate stay what they are.
     context.time_base = first.time_base or 1 / clip.frame_rate
-    stream.time_base = context.time_base
     context.flags |= _FRAME_DURATION
     context.colorspace, context.color_trc, context.color_primaries = clip.matrix, clip.transfer, clip.primaries
     context.color_range = 2 if clip.full_range else int(first.color_range)
     if clip.sample_aspect_ratio:
         context.sample_aspect_ratio = clip.sample_aspect_ratio
-    if settings.codec == "libx265" and {"mp4", "mov"} & set(container.format.name.split(",")):
-        context.codec_tag = "hvc1"  # the name by which Apple's players find HEVC
-    if clip.interlaced:
-        if codec.interlaced:
-            context.flags |= _INTERLACED_DCT
-        else:
-            warnings.append(f"the clip is interlaced and {settings.codec} writes it as progressive; libx264 does not")
-    if clip.display_matrix is not None:
-        if not hasattr(stream, "set_display_matrix"):
-            raise OutputError(
-                "the clip is rotated for display, which this PyAV cannot write; try: pip install 'av>=18'"
-            )
-        stream.set_display_matrix(clip.display_matrix)
-    return stream
+    if clip.interlaced and CODECS[settings.codec].interlaced:
+        context.flags |= _INTERLACED_DCT
 
 
 def _check_size(settings: EncoderSettings, clip: ClipInfo) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import av
@@ -18,10 +20,14 @@ from postfilter.video.reading.source import Source
 from postfilter.video.writing.copied import CopiedTrack, copy_metadata, copy_track, encoded_metadata, keyed_metadata
 from postfilter.video.writing.encoder import EncoderSettings, add_encoder, encoder_format
 
-__all__ = ["FileSink", "NullSink", "Sink"]
+__all__ = ["NOTHING", "ClipSink", "FileSink", "NullSink", "Sink", "open_container"]
 
 _HELD_BYTES = 64 << 20
 """Of copied packets that wait for the video to come as far as they are: bounds memory where it never does."""
+
+
+NOTHING: Mapping[str, float] = MappingProxyType({})
+"""Counted in a frame."""
 
 
 class Sink(Protocol):
@@ -50,26 +56,64 @@ class Sink(Protocol):
         ...
 
 
+class ClipSink(Sink, Protocol):
+    """A sink for a whole clip, of which an earlier run may have done a part."""
+
+    frames_done: int
+    """Of the clip's first frames, by an earlier run: they are not to be given again, and count as written."""
+
+    @property
+    def counts(self) -> Mapping[str, float]:
+        """Sums of what was counted in the frames, by earlier runs too."""
+        ...
+
+    def write_frame(self, frame: VideoFrame, counts: Mapping[str, float] = NOTHING) -> None:
+        """Take a filtered frame, and what was counted in it."""
+        ...
+
+    def finish(self, *, partial: bool = False) -> None:
+        """Write what is left; nothing may be given after this. `partial`: there would have been more."""
+        ...
+
+    def commit_partial(self) -> Path | None:
+        """Make the finished output visible as a part of what it was to be; return its path, None if there is none."""
+        ...
+
+    def discard(self, *, keep: bool = False) -> None:
+        """Leave nothing behind that was not committed; `keep` what another run can go on from."""
+        ...
+
+
 class NullSink:
     """Counts frames and forgets them: measures decoding and filtering alone."""
 
     def __init__(self) -> None:
-        self.frames_written = 0
+        self.frames_done = self.frames_written = 0
+        self._counts: Counter[str] = Counter()
 
-    def write_frame(self, frame: VideoFrame) -> None:
+    @property
+    def counts(self) -> Mapping[str, float]:
+        """Sums of what was counted in the frames."""
+        return self._counts
+
+    def write_frame(self, frame: VideoFrame, counts: Mapping[str, float] = NOTHING) -> None:
         """Count a frame."""
         self.frames_written += 1
+        self._counts.update(counts)
 
     def write_packet(self, packet: Packet[Any]) -> None:
         """Do nothing."""
 
-    def finish(self) -> None:
+    def finish(self, *, partial: bool = False) -> None:
         """Do nothing."""
 
     def commit(self) -> None:
         """Do nothing."""
 
-    def discard(self) -> None:
+    def commit_partial(self) -> None:
+        """Do nothing."""
+
+    def discard(self, *, keep: bool = False) -> None:
         """Do nothing."""
 
 
@@ -115,13 +159,8 @@ class FileSink:
         Raises:
             OutputError: the encoder or the file fails.
         """
-        frame.pict_type = 0  # the encoder chooses; the decoder's choice would be obeyed
-        if frame.pts is not None:
-            frame.pts -= self._offset_ticks
-        if frame.format.name != self._format:
-            frame = relabelled(frame, self._format)
         self._sent += 1
-        self._encode(frame)
+        self._encode(self._prepared(frame))
 
     def write_packet(self, packet: Packet[Any]) -> None:
         """Take a packet of a copied track; it is written once the video has come as far.
@@ -136,14 +175,20 @@ class FileSink:
         self._held_bytes += packet.size
         self._release()
 
-    def finish(self) -> None:
+    def finish(self, *, partial: bool = False) -> None:
         """Flush the encoder, write what is held, and the container's end.
+
+        Args:
+            partial: whether the video ends before the input does; copied packets of later times are left out then.
 
         Raises:
             OutputError: the file cannot be written, or holds not as many frames as it was given.
         """
         self._encode(None)
-        self._video_seconds = float("inf")
+        if partial:
+            self._held_bytes = 0  # of which too many would be let go
+        else:
+            self._video_seconds = float("inf")
         self._release()
         if self.frames_written != self._sent:
             raise OutputError(
@@ -180,7 +225,7 @@ class FileSink:
         """Return the opened container, whose header is not yet written."""
         target = Path(self.target)
         self._path = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
-        return _open(self._path, target, keyed_metadata(source.container))
+        return open_container(self._path, target, keyed_metadata(source.container))
 
     def _add_tracks(self, source: Source, settings: EncoderSettings) -> None:
         container, self._offset_ticks = self._container, 0
@@ -207,19 +252,30 @@ class FileSink:
         """Whether this is a timecode track, which MP4 and QuickTime make anew from the metadata."""
         return "timecode" in track.metadata and self._container.format.name in ("mp4", "mov")
 
+    def _prepared(self, frame: VideoFrame) -> VideoFrame:
+        """The frame as the encoder is to have it."""
+        frame.pict_type = 0  # the encoder chooses; the decoder's choice would be obeyed
+        if frame.pts is not None:
+            frame.pts -= self._offset_ticks
+        return frame if frame.format.name == self._format else relabelled(frame, self._format)
+
     def _encode(self, frame: VideoFrame | None) -> None:
         try:
             packets = self._stream.encode(frame)
             for packet in packets:
-                at = packet.dts if packet.dts is not None else packet.pts
-                if at is not None and packet.time_base:
-                    self._video_seconds = float(at * packet.time_base)
-                self._container.mux(packet)
-                self.frames_written += 1
+                self._mux(packet)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise self._error(error) from error
         if packets:
             self._release()
+
+    def _mux(self, packet: Packet[Any]) -> None:
+        """Write a packet of the filtered track."""
+        at = packet.dts if packet.dts is not None else packet.pts
+        if at is not None and packet.time_base:
+            self._video_seconds = float(at * packet.time_base)
+        self._container.mux(packet)
+        self.frames_written += 1
 
     def _release(self) -> None:
         """Write held packets that the video has reached, so that the muxer interleaves as the input did."""
@@ -240,7 +296,12 @@ class FileSink:
         return OutputError(f"cannot write {self.target} ({reason}); look at the disk's room and the folder's rights")
 
 
-def _open(path: Path, target: Path, options: dict[str, str]) -> Any:
+def open_container(path: Path, target: Path, options: dict[str, str]) -> Any:
+    """Open a container for writing at `path`, of the kind that the suffix of `target` names.
+
+    Raises:
+        OutputError: there is a file, the folder cannot be written to, or no container is known by the suffix.
+    """
     try:
         with path.open("xb"):
             pass  # says clearly what is wrong with the folder, before FFmpeg does
