@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postfilter import models
-from postfilter.errors import InputError, UnknownNameError
+from postfilter.errors import UnknownNameError
 from postfilter.export.folder import check_replaceable, staging_folder
 from postfilter.export.key import DEFAULT_DEVICE, request_parts, with_key
 from postfilter.export.pictures import drawn_frames, read_frames
 from postfilter.export.plan import open_workshop
 from postfilter.export.precision import PRECISIONS, Precision, check_precision, lowered
 from postfilter.export.preparation import prepare
-from postfilter.export.quantization import quantized
+from postfilter.export.quantization import quantized, refuse_inputs
 from postfilter.export.quantize_options import QuantizeOptions
 from postfilter.export.verify import GATES_DB, Verification, check_gate, verify_engine
 from postfilter.runtime import BACKENDS, EngineManifest, Execution, load_engine, write_manifest
@@ -103,11 +103,8 @@ def build_engine(
     if backend not in BACKENDS:
         raise UnknownNameError("backend", backend, tuple(BACKENDS))
     check_precision(precision, backend, device=device or DEFAULT_DEVICE[backend])
-    if precision == "int8" and card.inputs:
-        raise InputError(
-            f"{model} reads {', '.join(card.inputs)} besides the picture, which calibration does not feed: int8 is "
-            "not to be had; take --fp16 or --bf16"
-        )
+    if precision == "int8":
+        refuse_inputs(card)
     check_replaceable(output)
     options = quantize_options or QuantizeOptions()
     workshop = None

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from postfilter.export.precision import Precision
     from postfilter.export.preparation import Prepared
     from postfilter.export.quantize_options import QuantizeOptions
-    from postfilter.models import Model
+    from postfilter.models import Model, ModelCard
     from postfilter.quantize import Ranges
     from postfilter.runtime import Engine
 
-__all__ = ["Quantizer", "Sensitivity", "quantized", "ranges_for"]
+__all__ = ["Quantizer", "Sensitivity", "quantized", "ranges_for", "refuse_inputs"]
 
 _log = logging.getLogger(__name__)
 
@@ -125,8 +125,9 @@ def ranges_for(
 
     Raises:
         WeightsError: no files were given, and nothing is recorded of these weights.
-        InputError: nothing of the files can be decoded.
+        InputError: nothing of the files can be decoded; or the model reads more than the picture.
     """
+    refuse_inputs(model.card)
     if not calibrate_with:
         return recorded_ranges(model.card, weights_sha256=model.weights_sha256)
     from postfilter.export.calibration_frames import read_calibration_frames
@@ -141,6 +142,19 @@ def ranges_for(
         frames=len(frames),
         on_progress=on_progress,
     )
+
+
+def refuse_inputs(card: ModelCard) -> None:
+    """Refuse a model that reads more than the picture: ranges are found on pictures alone.
+
+    Raises:
+        InputError: with the ways out.
+    """
+    if card.inputs:
+        raise InputError(
+            f"{card.name} reads {', '.join(card.inputs)} besides the picture, which calibration does not feed: int8 is "
+            "not to be had; take --fp16 or --bf16"
+        )
 
 
 class Quantizer:

@@ -18,9 +18,18 @@ from postfilter.runtime import EngineManifest, sha256_of_file, with_bit_depth, w
 
 
 def build_graph(
-    *, channels: int = 1, width: int = 8, stride: int = 2, seed: int = 0, size: tuple[int, int] | None = None
+    *,
+    channels: int = 1,
+    width: int = 8,
+    stride: int = 2,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+    further: int = 0,
 ) -> onnx.ModelProto:
-    """A small residual network: 5x5 convolution of stride 2, PReLU, 3x3, PReLU, 3x3 to 4C, depth to space."""
+    """A small residual network: 5x5 convolution of stride 2, PReLU, 3x3, PReLU, 3x3 to 4C, depth to space.
+
+    With `further` inputs the convolution reads so many channels more, which do not come out.
+    """
     random = np.random.default_rng(seed)
 
     def weight(name: str, *shape: int) -> onnx.TensorProto:
@@ -42,7 +51,8 @@ def build_graph(
         node("Conv", ["p1", "w2", "b2"], ["c2"], name="conv2", kernel_shape=[3, 3], pads=pads[3]),
         node("DepthToSpace", ["c2"], ["y"], name="shuffle", blocksize=stride, mode="CRD"),
         node("Mul", ["y", "peak"], ["scaled"], name="scale"),
-        node("Add", ["codes", "scaled"], ["sum"], name="residual"),
+        node("Slice", ["codes", "first", "end", "axis"], ["picture"], name="picture"),
+        node("Add", ["picture", "scaled"], ["sum"], name="residual"),
         node("Round", ["sum"], ["rounded"], name="round"),
         node("Max", ["rounded", "zero"], ["floored"], name="floor"),
         node("Min", ["floored", "peak"], ["clipped"], name="clip"),
@@ -52,19 +62,27 @@ def build_graph(
         scalar("peak", 255.0),
         scalar("zero", 0.0),
         numpy_helper.from_array(np.full((1, 1, 1), 0.2, dtype=np.float32), "slope"),
-        weight("w0", width, channels, 5, 5),
+        weight("w0", width, channels + further, 5, 5),
         weight("b0", width),
         weight("w1", width, width, 3, 3),
         weight("b1", width),
         weight("w2", channels * stride**2, width, 3, 3),
         weight("b2", channels * stride**2),
     ]
-    shape: list[Any] = ["N", channels, "H", "W"] if size is None else [1, channels, size[1], size[0]]
+    if further:
+        initializers += [
+            numpy_helper.from_array(np.array([value]), name)
+            for name, value in (("first", 0), ("end", channels), ("axis", 1))
+        ]
+    else:
+        del nodes[9]
+        nodes[9].input[0] = "codes"
+    frames, *sides = ["N", "H", "W"] if size is None else [1, size[1], size[0]]
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("samples", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("filtered", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("samples", TensorProto.UINT8, [frames, channels + further, *sides])],
+        [helper.make_tensor_value_info("filtered", TensorProto.UINT8, [frames, channels, *sides])],
         initializers,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 from postfilter.errors import ArtefactError, DeviceError, InputError, MissingDependencyError, UnknownNameError
 from postfilter.runtime import Engine, cuda_probe, load_engine, sha256_of_file, trt_library
 from postfilter.runtime.cuda_probe import CudaDevice, CudaProbe
+from postfilter.runtime.further_inputs import FurtherInput
 from postfilter.runtime.trt_target import target_here
 
 _spec = util.spec_from_file_location("trt_double", Path(__file__).with_name("trt_double.py"))
@@ -68,6 +70,26 @@ def test_the_filter_is_that_of_the_graph(
             filtered = engine(samples)
             assert np.abs(filtered.astype(int) - reference(folder, samples)).max() <= 1
             np.testing.assert_array_equal(samples, before)
+
+
+def test_further_inputs_go_in_and_the_picture_alone_comes_out(
+    devices: Any, make_trt_engine: Any, planes: Any, tiny_graph: Callable[..., onnx.ModelProto]
+) -> None:
+    graph = tiny_graph(further=1).SerializeToString()
+    samples = planes(33, 17, frames=2)
+    with load_engine(make_trt_engine(plan=graph, inputs=(FurtherInput(name="qp", maximum=51),))) as engine:
+        low, high = (engine(samples, inputs={"qp": qp}) for qp in (0, 51))
+    wanted = onnxruntime.InferenceSession(graph).run(
+        None,
+        {
+            "samples": np.pad(
+                np.concatenate([samples, np.full_like(samples, 255)], 1), ((0, 0),) * 2 + ((0, 1),) * 2, "edge"
+            )
+        },
+    )[0]
+    np.testing.assert_array_equal(high, wanted[:, :, :17, :33])
+    assert low.shape == samples.shape
+    assert not np.array_equal(low, high)
 
 
 def test_frames_are_recorded_once_and_replayed(devices: Any, make_trt_engine: Any, planes: Any) -> None:

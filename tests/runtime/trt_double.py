@@ -158,10 +158,12 @@ class ContextDouble:
 
     def run(self) -> None:
         size = int(np.prod(self.shape))
-        memory = {name: (ctypes.c_ubyte * size).from_address(address) for name, address in self.addresses.items()}
-        samples = np.ctypeslib.as_array(memory["samples"]).reshape(self.shape)
+        given = (ctypes.c_ubyte * size).from_address(self.addresses["samples"])
+        samples = np.ctypeslib.as_array(given).reshape(self.shape)
         (filtered,) = self.engine.session.run(None, {"samples": samples})
-        ctypes.memmove(memory["filtered"], np.ascontiguousarray(filtered).ctypes.data, size)
+        room = self.engine.cuda.held[self.addresses["filtered"]]
+        assert len(room) == filtered.nbytes
+        ctypes.memmove(room, np.ascontiguousarray(filtered).ctypes.data, filtered.nbytes)
         if self.profiler is not None:
             for name in ("conv0 + prelu0", "conv1"):
                 self.profiler.report_layer_time(name, 0.5)
@@ -185,7 +187,8 @@ class EngineDouble:
         return 5
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
-        return [(1, 1, 8, 8), (1, 1, 32, 32), (1, 1, 64, 64)]
+        channels = self.session.get_inputs()[0].shape[1]
+        return [(1, channels, side, side) for side in (8, 32, 64)]
 
     def create_execution_context(self, strategy: int) -> ContextDouble:
         self.contexts += 1
