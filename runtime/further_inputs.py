@@ -76,7 +76,7 @@ def pack(
                 f"this engine reads {each.name} beside the picture, and got none: give inputs={{{each.name!r}: …}}, a "
                 f"number, or one for each block of {BLOCK}x{BLOCK} samples"
             )
-        packed[:, index] = _plane(each, value, (frames, height, width), peak)
+        _write(packed[:, index], each, value, peak)
     return packed
 
 
@@ -96,9 +96,9 @@ def complaints_of(inputs: Any) -> list[str]:
     return found
 
 
-def _plane(declared: FurtherInput, value: ArrayLike, shape: tuple[int, int, int], peak: int) -> Any:
-    """Return the code values of one input, [N, H, W] or what broadcasts to it."""
-    frames, height, width = shape
+def _write(plane: Samples, declared: FurtherInput, value: ArrayLike, peak: int) -> None:
+    """Write the code values of one input into its plane, [N, H, W]."""
+    shape = frames, height, width = plane.shape
     values = np.asarray(value)
     blocks = (frames, -(-height // BLOCK), -(-width // BLOCK))
     if values.dtype.kind not in "iuf" or values.shape not in ((), blocks, shape):
@@ -109,10 +109,15 @@ def _plane(declared: FurtherInput, value: ArrayLike, shape: tuple[int, int, int]
     values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise InputError(f"got a {declared.name} that is not finite; give numbers in 0..{declared.maximum:g}")
-    codes = np.rint(values.clip(0, declared.maximum) * (peak / declared.maximum)).astype(np.uint16)
-    if codes.shape == blocks and blocks != shape:
-        codes = codes.repeat(BLOCK, axis=2)[:, :, :width].repeat(BLOCK, axis=1)[:, :height]
-    return codes
+    codes = np.rint(values.clip(0, declared.maximum) * (peak / declared.maximum)).astype(plane.dtype)
+    if codes.shape in ((), shape):
+        plane[...] = codes
+        return
+    lines = codes.repeat(BLOCK, axis=2)[:, :, :width]
+    whole = height // BLOCK
+    # Split into blocks the plane is still the same memory, so that each line is written 16 times over at once.
+    plane[:, : whole * BLOCK].reshape(frames, whole, BLOCK, width)[...] = lines[:, :whole, None]
+    plane[:, whole * BLOCK :] = lines[:, whole:]
 
 
 def _number(value: Any) -> bool:
