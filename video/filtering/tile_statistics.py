@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
 from typing import Any
 
 import numpy as np
@@ -20,28 +20,52 @@ or 4x4 samples at once can fail in one row of these, and every fifth row meets t
 Figures = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
 class TileStatistics:
-    """Of each tile of each plane: float64 [N, C, rows, columns], in code values."""
+    """Of each tile of each plane: float64 [N, C, rows, columns], in code values.
 
-    change: Figures
-    """Mean absolute difference between before and after, over all samples."""
-    mean_before: Figures
-    mean_after: Figures
-    detail_before: Figures
-    """Mean sum of the absolute differences to the right and the lower neighbour, of no more than the type's largest
-    value; 0 where a plane has one row or column. As `detail_after`."""
-    detail_after: Figures
-    largest_change: int
-    """The largest difference between before and after of any sample."""
+    Args:
+        figures: [N, C, 5, rows, columns], what the properties return.
+        largest_change: the largest difference between before and after of any sample.
+    """
+
+    def __init__(self, figures: Figures, largest_change: int) -> None:
+        self.largest_change = largest_change
+        self._figures = figures
+
+    @property
+    def change(self) -> Figures:
+        """Mean absolute difference between before and after, over all samples."""
+        return self._figures[:, :, 0]
+
+    @property
+    def mean_before(self) -> Figures:
+        """Mean of what went in."""
+        return self._figures[:, :, 1]
+
+    @property
+    def mean_after(self) -> Figures:
+        """Mean of what came out."""
+        return self._figures[:, :, 2]
+
+    @property
+    def detail_before(self) -> Figures:
+        """Mean sum of the absolute differences to the right and the lower neighbour, of what went in.
+
+        Sums count as no more than the type's largest value; where a plane has one row or column they are 0.
+        """
+        return self._figures[:, :, 3]
+
+    @property
+    def detail_after(self) -> Figures:
+        """The same of what came out."""
+        return self._figures[:, :, 4]
 
     def averaged(self, tiles: NDArray[np.bool_]) -> TileStatistics:
         """Return averages over all channels of the chosen tiles [N, rows, columns]: [N, 1, 1, 1]; 0 where none is."""
-        chosen = tiles[:, None]
-        count = np.maximum(chosen.sum(axis=(1, 2, 3), keepdims=True) * self.change.shape[1], 1)
-        figures = {name: value for name, value in vars(self).items() if name != "largest_change"}
-        means = {name: (value * chosen).sum(axis=(1, 2, 3), keepdims=True) / count for name, value in figures.items()}
-        return TileStatistics(**means, largest_change=self.largest_change)
+        channels = self._figures.shape[1]
+        count = np.maximum(tiles.sum(axis=(1, 2)) * channels, 1)
+        sums = np.einsum("ncfij,nij->nf", self._figures, tiles)
+        return TileStatistics((sums / count[:, None])[:, None, :, None, None], self.largest_change)
 
 
 def tile_spans(length: int) -> list[tuple[int, int]]:
@@ -63,7 +87,7 @@ def tile_statistics(before: Plane, after: Plane) -> TileStatistics:
     import cv2
 
     frames, channels, height, width = before.shape
-    bands, columns = tile_spans(height), tile_spans(width)
+    bands, starts, areas = _geometry(height, width)
     # OpenCV sums bytes into integers and longer samples into floats.
     kind, dtype = (cv2.CV_32S, np.int32) if before.dtype == np.uint8 else (cv2.CV_32F, np.float32)
     sums = np.empty((frames * channels, len(bands), 5, width), dtype)
@@ -73,25 +97,32 @@ def tile_statistics(before: Plane, after: Plane) -> TileStatistics:
         change = cv2.absdiff(old, new)
         largest = max(largest, int(change.max()))
         few = _few_rows(old, new)
-        for total, (top, bottom) in zip(plane_sums, bands, strict=True):
-            cv2.reduce(change[top:bottom], 0, cv2.REDUCE_SUM, dst=total[:1], dtype=kind)
-            rows = few[-(-top // _ROW_STEP) : -(-bottom // _ROW_STEP)]
-            cv2.reduce(rows, 0, cv2.REDUCE_SUM, dst=total[1:].reshape(1, -1), dtype=kind)
-    totals = np.add.reduceat(sums, [start for start, _ in columns], axis=-1)
-    totals = totals.astype(np.float64).reshape(frames, channels, len(bands), 5, -1).swapaxes(2, 3)
+        for total, (rows, few_rows) in zip(plane_sums, bands, strict=True):
+            cv2.reduce(change[rows], 0, cv2.REDUCE_SUM, dst=total[:1], dtype=kind)
+            cv2.reduce(few[few_rows], 0, cv2.REDUCE_SUM, dst=total[1:].reshape(1, -1), dtype=kind)
+    totals = np.add.reduceat(sums, starts, axis=-1).swapaxes(1, 2)
+    return TileStatistics((totals / areas).reshape(frames, channels, *areas.shape), largest)
+
+
+@functools.lru_cache(maxsize=8)
+def _geometry(height: int, width: int) -> tuple[list[tuple[slice, slice]], list[int], Figures]:
+    """The rows of each tile, of all and of those that are looked at; where columns of tiles start; samples summed."""
+    spans, columns = tile_spans(height), tile_spans(width)
+    few = [slice(-(-top // _ROW_STEP), -(-bottom // _ROW_STEP)) for top, bottom in spans]
+    few[-1] = slice(few[-1].start, _few(height))
+    bands = [(slice(*span), rows) for span, rows in zip(spans, few, strict=True)]
     wide = np.array([stop - start for start, stop in columns])
     # The last column has no neighbour to its right.
     pairs = np.maximum(np.append(wide[:-1], wide[-1] - 1), 1)
-    high = np.array([bottom - top for top, bottom in bands])[:, None]
-    seen = np.diff([-(-top // _ROW_STEP) for top, _ in bands], append=len(few))[:, None]
-    return TileStatistics(
-        change=totals[:, :, 0] / (high * wide),
-        mean_before=totals[:, :, 1] / (seen * wide),
-        mean_after=totals[:, :, 2] / (seen * wide),
-        detail_before=totals[:, :, 3] / (seen * pairs),
-        detail_after=totals[:, :, 4] / (seen * pairs),
-        largest_change=largest,
-    )
+    high = np.array([bottom - top for top, bottom in spans])[:, None]
+    seen = np.array([rows.stop - rows.start for rows in few])[:, None]
+    areas = np.stack([high * wide, seen * wide, seen * wide, seen * pairs, seen * pairs]).astype(np.float64)
+    return bands, [start for start, _ in columns], areas
+
+
+def _few(height: int) -> int:
+    """How many rows are looked at: the last of a plane has no neighbour below."""
+    return -(-max(height - 1, 1) // _ROW_STEP)
 
 
 def _few_rows(*planes: NDArray[Any]) -> NDArray[Any]:
@@ -99,11 +130,10 @@ def _few_rows(*planes: NDArray[Any]) -> NDArray[Any]:
     import cv2
 
     height, width = planes[0].shape
-    # The last row has no neighbour below.
-    stop = max(height - 1, 1)
-    few = np.zeros((-(-stop // _ROW_STEP), 2, len(planes), width), planes[0].dtype)
+    count = _few(height)
+    few = np.zeros((count, 2, len(planes), width), planes[0].dtype)
     for number, plane in enumerate(planes):
-        rows, below = plane[:stop:_ROW_STEP], plane[1::_ROW_STEP]
+        rows, below = plane[::_ROW_STEP][:count], plane[1::_ROW_STEP]
         few[:, 0, number] = rows
         if min(height, width) > 1:
             across, down = cv2.absdiff(rows[:, 1:], rows[:, :-1]), cv2.absdiff(below[:, :-1], rows[:, :-1])
