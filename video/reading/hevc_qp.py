@@ -84,7 +84,10 @@ class HevcQp:
                     slices.append(found)
             else:
                 self._take_set(unit)
-        return _spread(slices) if slices else None
+        try:
+            return _spread(slices) if slices else None
+        except EOFError:
+            return None
 
     def _take_set(self, unit: bytes) -> None:
         if len(unit) < 3 or (unit[0] & 1) << 5 | unit[1] >> 3:
@@ -222,6 +225,8 @@ def _record_units(record: bytes) -> Iterator[bytes]:
         count = int.from_bytes(record[at + 1 : at + 3], "big")
         at += 3
         for _ in range(count):
+            if at + 2 > len(record):
+                return
             size = int.from_bytes(record[at : at + 2], "big")
             yield record[at + 2 : at + 2 + size]
             at += 2 + size

@@ -18,6 +18,8 @@ ReferencePictures = tuple[tuple[int, bool], ...]
 before it, then those after, each the nearest first."""
 
 _MOST_SETS = 64
+_LONGEST_SIDE = 1 << 15
+"""Level 6.2 allows 33776 samples in a picture of next to no height; what is longer is damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +76,19 @@ class PictureSet:
     """Whether the extension for screen content is there, which changes slice headers."""
 
     def scan(self, columns: int, rows: int) -> NDArray[np.intp]:
-        """Return the raster address of each coding tree block in the order of coding: 6.5.1."""
+        """Return the raster address of each coding tree block in the order of coding: 6.5.1.
+
+        Raises:
+            EOFError: the tiles do not fit the picture.
+        """
         raster = np.arange(columns * rows).reshape(rows, columns)
         across, down = _bounds(self.tile_columns, columns), _bounds(self.tile_rows, rows)
-        return np.concatenate(
+        order = np.concatenate(
             [raster[top:bottom, left:right].ravel() for top, bottom in down for left, right in across]
         )
+        if len(order) != raster.size:
+            raise EOFError("the tiles do not cover the picture once")
+        return order
 
 
 def read_sequence_set(payload: bytes) -> tuple[int, SequenceSet]:
@@ -110,7 +119,7 @@ def read_sequence_set(payload: bytes) -> tuple[int, SequenceSet]:
     for _ in range(sub_layers + 1 if bits.flag() else 1):
         bits.ue(), bits.ue(), bits.ue()
     ctb = 1 << (bits.ue() + 3 + bits.ue())
-    if not 0 < ctb <= 64 or not width or not height:
+    if not 16 <= ctb <= 64 or not left < width <= _LONGEST_SIDE or not top < height <= _LONGEST_SIDE:
         raise EOFError("no sequence parameter set")
     for _ in range(4):  # sizes and depths of transform blocks
         bits.ue()
