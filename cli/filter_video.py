@@ -87,6 +87,8 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     from postfilter.video.writing.encoder import EncoderSettings
 
     if arguments.realtime:
+        if arguments.resume:
+            raise OutputError("a stream in real time cannot be taken up again where it ended; leave out --resume")
         with watching(arguments) as watch:
             return run_realtime(arguments, reporter, watch)
     refuse_stream_options(arguments)

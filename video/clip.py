@@ -263,7 +263,7 @@ def _interrupted(sink: ClipSink, target: Path | None, frames: int | None) -> Int
         return Interrupted("interrupted; nothing is written")
     return Interrupted(
         f"interrupted; {path} holds the first {sink.frames_written} of {frames or 'an unknown number of'} frames, and "
-        f"the same command with --resume goes on to {target}"
+        f"the same command with --resume makes {target}"
     )
 
 

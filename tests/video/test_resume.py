@@ -313,7 +313,9 @@ def test_a_full_disk_keeps_what_is_done_until_there_is_room(
     target = tmp_path / "out.mkv"
     run(source, tmp_path / "whole.mkv", engine(), codec="ffv1")
     no_room((tmp_path / "whole.mkv").stat().st_size // 2)
-    with pytest.raises(OutputError, match=r"cannot write .*out\.mkv \(File too large\); make room"):
+    with pytest.raises(
+        OutputError, match=r"cannot write .*out\.mkv \(File too large\); make room, then go on with --resume"
+    ):
         run(source, target, engine(), codec="ffv1")
     work = work_folder_of(target)
     assert not any("container" in name for name in left(work)) and any("segment" in name for name in left(work))

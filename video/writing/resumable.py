@@ -273,7 +273,8 @@ class ResumableSink(FileSink):
         if isinstance(cause, OutputError):
             return cause
         if getattr(cause, "errno", None) in _NO_ROOM:
-            return OutputError(f"cannot write {self.target} ({getattr(cause, 'strerror', cause)}); make room")
+            then = ", then go on with --resume" if self._folder.journal.segments else ""
+            return OutputError(f"cannot write {self.target} ({getattr(cause, 'strerror', cause)}); make room{then}")
         return super()._error(cause)
 
 
