@@ -148,7 +148,7 @@ def play_video(
             finally:
                 if player.left_behind:
                     cleanup.pop_all()
-        if live or player.interrupt is None:
+        if live or (player.interrupt is None and player.input_failure is None):
             sink.commit()
         if player.interrupt is not None and not (live and isinstance(player.interrupt, KeyboardInterrupt)):
             raise player.interrupt
@@ -241,6 +241,7 @@ def _result(
         steps_up=ladder.steps_up,
         clock_moves=clock.moves,
         restarts=clip.jumps if isinstance(clip, LiveSource) else 0,
+        damage=clip.damage,
         ended=_ending(clip, player),
         tflops=None if kmac is None else 2e3 * kmac * info.width * info.height / player.seconds / 1e12,
         peak_memory_mb=memory.idle_mb + memory.peak_mb,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from postfilter.video.filtering.guard import GuardReport
+    from postfilter.video.reading.damage import Damage
 
 __all__ = ["RealtimeResult", "RungUse"]
 
@@ -60,6 +61,8 @@ class RealtimeResult:
     """Times that the clock was set anew because the source stalled or the machine slept."""
     restarts: int
     """Times that the stream's timestamps began anew."""
+    damage: Damage
+    """What was wrong with the input."""
     ended: str
     """`end of stream`, `silence`, `window closed` or `interrupt`."""
     tflops: float | None
@@ -77,6 +80,7 @@ class RealtimeResult:
         content["engine"] = self.engines[0]
         content["tiles"] = {"total": 0, "reused": 0}
         content["guard"] = self.guard.as_json()
+        content["damage"] = self.damage.as_json()
         content["quality"] = None
         content["rungs"] = [dict(vars(each)) for each in self.rungs]
         names = (

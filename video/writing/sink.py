@@ -138,6 +138,7 @@ class FileSink:
         self._sent = 0
         self._held: deque[Packet[Any]] = deque()
         self._held_bytes = 0
+        self._refused = 0
         self._video_seconds = float("-inf")
         self._container = self._open(source)
         self._copied: dict[int, CopiedTrack] = {}
@@ -197,6 +198,11 @@ class FileSink:
         moved = sum(each.restamped for each in self._copied.values())
         if moved:
             self.warnings.append(f"{moved} copied packets had timestamps that went back; they were moved")
+        if self._refused:
+            self.warnings.append(
+                f"{self._refused} damaged packets of copied tracks have no place in {self._container.format.name} and "
+                "are left out"
+            )
         try:
             self._container.close()
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -288,6 +294,9 @@ class FileSink:
             self._held_bytes -= packet.size
             try:
                 self._container.mux(packet)
+            except (av.error.InvalidDataError, av.error.PatchWelcomeError):
+                # A container that repacks sound, such as Matroska that of MPEG-TS, cannot do so with a damaged packet.
+                self._refused += 1
             except (av.FFmpegError, OSError, ValueError) as error:
                 raise self._error(error) from error
 

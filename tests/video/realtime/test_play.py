@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +35,15 @@ def add_up(result: RealtimeResult) -> None:
     assert sum(each.seconds for each in result.rungs) == pytest.approx(result.seconds, abs=0.2)
     assert result.frames_filtered <= result.frames_in
     assert list(result.latency_ms.values()) == sorted(result.latency_ms.values())
+
+
+def through_a_pipe(content: bytes, folder: Path) -> tuple[Path, threading.Thread]:
+    """A named pipe and the thread that writes into it as fast as it is read."""
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(content), daemon=True)
+    writer.start()
+    return pipe, writer
 
 
 def test_a_file_takes_as_long_as_it_plays_and_stays_what_it_is(
@@ -94,13 +107,7 @@ def test_udp_in_and_tcp_out(
 def test_a_named_pipe_that_is_written_as_fast_as_can_be_plays_at_its_clock(
     engine: Callable[..., Engine], sounding: Callable[..., Path], tmp_path: Path
 ) -> None:
-    import os
-    import threading
-
-    pipe, clip = tmp_path / "pipe", sounding("ts", frames=30)
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()))
-    writer.start()
+    pipe, writer = through_a_pipe(sounding("ts", frames=30).read_bytes(), tmp_path)
     result = play_video(pipe, tmp_path / "out.mkv", [engine()])
     writer.join()
     add_up(result)
@@ -110,13 +117,7 @@ def test_a_named_pipe_that_is_written_as_fast_as_can_be_plays_at_its_clock(
 def test_a_stream_that_begins_anew_runs_on(
     engine: Callable[..., Engine], sounding: Callable[..., Path], seen: Any, tmp_path: Path
 ) -> None:
-    import os
-    import threading
-
-    pipe, clip = tmp_path / "pipe", sounding("ts", frames=20).read_bytes()
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=lambda: pipe.write_bytes(clip + clip))
-    writer.start()
+    pipe, writer = through_a_pipe(2 * sounding("ts", frames=20).read_bytes(), tmp_path)
     result = play_video(pipe, tmp_path / "out.mkv", [engine()])
     writer.join()
     add_up(result)
@@ -125,6 +126,55 @@ def test_a_stream_that_begins_anew_runs_on(
     steps = np.diff(out.seconds)
     assert steps.min() > 0.02 and steps.max() < 0.1
     assert max(at for at, _ in out.packets[1]) == pytest.approx(max(out.seconds), abs=0.2)
+
+
+def test_lost_packets_are_counted_and_the_stream_goes_on(
+    engine: Callable[..., Engine], sounding: Callable[..., Path], tmp_path: Path
+) -> None:
+    packets = np.frombuffer(sounding("ts").read_bytes(), np.uint8).reshape(-1, 188)
+    kept = np.arange(len(packets)) % 23 != 22
+    kept[: len(packets) // 4] = True
+    pipe, writer = through_a_pipe(packets[kept].tobytes(), tmp_path)
+    result = play_video(pipe, tmp_path / "out.mkv", [engine()])
+    writer.join(10)
+    add_up(result)
+    assert result.ended == "end of stream" and result.frames_in >= 30
+    assert result.damage and any("damaged packets of copied tracks" in each for each in result.warnings)
+
+
+def test_a_stream_that_changes_its_size_ends_there_and_is_kept(
+    engine: Callable[..., Engine], sounding: Callable[..., Path], write: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = write(tmp_path / "other.ts", size=(64, 64), pts=list(range(30)))
+    pipe, _ = through_a_pipe(sounding("ts", frames=20).read_bytes() + other.read_bytes(), tmp_path)
+    with pytest.raises(InputError, match="64x64"):
+        play_video(pipe, tmp_path / "out.mkv", [engine()])
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 20
+
+
+def test_an_output_that_is_blocked_for_a_while(engine: Callable[..., Engine], sounding: Callable[..., Path]) -> None:
+    """Nothing piles up meanwhile, and afterwards it goes on."""
+    reading, writing = os.pipe()
+    taken: list[bytes] = []
+
+    def take() -> None:
+        time.sleep(1.5)
+        while chunk := os.read(reading, 65536):
+            taken.append(chunk)
+
+    receiver = threading.Thread(target=take)
+    receiver.start()
+    # Lossless pictures fill the pipe within a few frames.
+    result = play_video(sounding("mkv", frames=60), f"pipe:{writing}", [engine()], codec="ffv1")
+    os.close(writing)
+    receiver.join()
+    os.close(reading)
+    add_up(result)
+    assert result.frames_in == 60 and result.frames_out >= 20
+    assert result.latency_ms["p99_9"] > 400 and result.frames_missed + result.frames_dropped > 0
+    with av.open(io.BytesIO(b"".join(taken))) as container:
+        assert sum(1 for _ in container.decode(video=0)) == result.frames_out
 
 
 def test_packed_pictures_of_cameras_are_taken(engine: Callable[..., Engine], tmp_path: Path) -> None:
@@ -192,8 +242,6 @@ def test_a_window_shows_it(
 def test_without_pygame_the_error_says_what_to_install(
     engine: Callable[..., Engine], sounding: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "pygame", None)
     with pytest.raises(MissingDependencyError, match=r"postfilter\[display\]"):
         play_video(sounding("mkv", frames=8), "window", [engine()])
