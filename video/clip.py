@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from postfilter.video.frame import Frame
 from postfilter.video.limits import CpuTime, Limits, limits_of
 from postfilter.video.pipeline import Pipeline
 from postfilter.video.reading.damage import Damage
-from postfilter.video.reading.source import ClipInfo, Source
+from postfilter.video.reading.source import Source
 from postfilter.video.record import Observer
 from postfilter.video.reference import Reference, VideoQuality
 from postfilter.video.target import check_target
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from postfilter.runtime import Engine
 
 __all__ = ["VideoResult", "filter_frames", "filter_video"]
+
+_REHEARSED = 6
+"""Frames: enough to see that a picture stands still, and to try filtering parts of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +181,7 @@ def filter_video(
         if reference is not None:
             compared = Reference(reference, clip.info)
             cleanup.callback(compared.close)
-        _prepare(engine, clip.info)
+        _prepare(engine, clip, filtering)
         warnings: list[str] = []
         sink: ClipSink = NullSink()
         if target is not None:
@@ -246,7 +250,7 @@ def filter_frames(
         filtering = FrameFilter(
             engine, planes_for(clip.info, engine), steering=steering, guard=checks, reuse=tile_reuse
         )
-        _prepare(engine, clip.info)
+        _prepare(engine, clip, filtering)
         frames = (Frame.from_av(item, colour=clip.info.colour, qp=clip.qp_of(item)) for item in clip.frames())
         for each in filtering.stream(frames):
             yield each.frame
@@ -274,10 +278,14 @@ def _identity(engine: Engine) -> dict[str, Any]:
     return {name: getattr(manifest, name) for name in (*names, "device", "bit_depth")}
 
 
-def _prepare(engine: Engine, clip: ClipInfo) -> None:
-    """Compile before the clock starts: for the frame, or for its two fields."""
-    fields = 2 if clip.interlaced else 1
-    engine.prepare(width=clip.width, height=-(-clip.height // fields), frames=fields, stream=True)
+def _prepare(engine: Engine, clip: Source, filtering: FrameFilter) -> None:
+    """Do before the clock starts what is done once: compile, for the frame or its two fields, and rehearse."""
+    info = clip.info
+    fields = 2 if info.interlaced else 1
+    engine.prepare(width=info.width, height=-(-info.height // fields), frames=fields, stream=True)
+    with Source(clip.path) as again:
+        first = (Frame.from_av(each, colour=info.colour) for each in islice(again.frames(), _REHEARSED))
+        filtering.rehearse(first)
 
 
 def _result(

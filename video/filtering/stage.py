@@ -124,6 +124,16 @@ class FrameFilter:
             yield Filtered(frame=filtered, decoded=decoded, record=record)
             index += 1
 
+    def rehearse(self, frames: Iterable[Frame]) -> None:
+        """Filter some of the frames to come and forget them.
+
+        Where they repeat themselves, the engine finds out now how to filter frames in part, and not during the run.
+        """
+        if self.tiles is None or any(each.default is None for each in self._engine.inputs):
+            return
+        for _ in self._engine.stream((self._planes.take(each) for each in frames), reuse=TileReuse()):
+            pass
+
     def _use_of(self, item: StreamItem) -> TileUse:
         """What became of the tiles of the item that came last."""
         if self.tiles is not None:
