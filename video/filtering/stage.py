@@ -89,7 +89,7 @@ class FrameFilter:
                 under_way.append((frame, item))
                 yield item
 
-        outputs = self._run(inputs())
+        outputs = self._run(inputs(), self.tiles)
         index = self.first_index
         while True:
             started, waited = time.perf_counter(), self.waiting_seconds
@@ -131,7 +131,7 @@ class FrameFilter:
         """
         if self.tiles is None or any(each.default is None for each in self._engine.inputs):
             return
-        for _ in self._engine.stream((self._planes.take(each) for each in frames), reuse=TileReuse()):
+        for _ in self._run((self._planes.take(each) for each in frames), TileReuse()):
             pass
 
     def _use_of(self, item: StreamItem) -> TileUse:
@@ -154,10 +154,10 @@ class FrameFilter:
                 return
             yield frame
 
-    def _run(self, samples: Iterator[StreamItem]) -> Iterator[Plane]:
+    def _run(self, samples: Iterable[Plane | StreamItem], reuse: TileReuse | None) -> Iterator[Plane]:
         done = 0
         try:
-            for output in self._engine.stream(samples, reuse=self.tiles):
+            for output in self._engine.stream(samples, reuse=reuse):
                 yield output
                 done += 1
         except Exception as error:
