@@ -131,7 +131,7 @@ class FrameFilter:
         """
         if self.tiles is None or any(each.default is None for each in self._engine.inputs):
             return
-        for _ in self._run((self._planes.take(each) for each in frames), TileReuse()):
+        for _ in self._run((StreamItem(planes=self._planes.take(each)) for each in frames), TileReuse()):
             pass
 
     def _use_of(self, item: StreamItem) -> TileUse:
@@ -154,7 +154,7 @@ class FrameFilter:
                 return
             yield frame
 
-    def _run(self, samples: Iterable[Plane | StreamItem], reuse: TileReuse | None) -> Iterator[Plane]:
+    def _run(self, samples: Iterable[StreamItem], reuse: TileReuse | None) -> Iterator[Plane]:
         done = 0
         try:
             for output in self._engine.stream(samples, reuse=reuse):
