@@ -128,12 +128,7 @@ def planar(frame: VideoFrame) -> VideoFrame:
     form = pixel_format(frame.format.name)
     if form.name == frame.format.name:
         return frame
-    keeping: dict[str, Any] = {}
-    if not form.rgb:  # FFmpeg would otherwise rescale between ranges that it assumes
-        keeping = {"src_color_range": 2, "dst_color_range": 2}
-    other = frame.reformat(format=form.name, **keeping)
-    other.color_range = frame.color_range
-    return other
+    return relabelled(frame, form.name)
 
 
 def plane_view(frame: VideoFrame, index: int) -> Plane:
@@ -153,11 +148,13 @@ def plane_view(frame: VideoFrame, index: int) -> Plane:
 
 
 def relabelled(frame: VideoFrame, name: str) -> VideoFrame:
-    """Return a frame with the same samples, times and side data under another format's name of the same layout.
+    """Return a frame with the same samples, times and side data in another format that can hold them exactly.
 
-    For encoders that know full range as a tag only: `yuvj420p` becomes `yuv420p`. FFmpeg's own conversion between the
-    two would rescale the samples.
+    For planes that lie apart instead of together, and for encoders that know full range as a tag only: `yuvj420p`
+    becomes `yuv420p`.
     """
-    other = frame.reformat(format=name, src_color_range=2, dst_color_range=2)
+    # Of one range, lest FFmpeg scale the samples. By one thread: several write beyond the ends of their rows, into what
+    # another has just written.
+    other = frame.reformat(format=name, src_color_range=2, dst_color_range=2, threads=1)
     other.color_range = frame.color_range
     return other

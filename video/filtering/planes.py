@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from postfilter.video.frame import Frame
     from postfilter.video.reading.source import ClipInfo
 
-__all__ = ["FramePlanes", "LumaPlanes", "RgbPlanes", "planes_for"]
+__all__ = ["FramePlanes", "GbrPlanes", "LumaPlanes", "RgbPlanes", "planes_for"]
 
 
 class FramePlanes(Protocol):
@@ -90,18 +90,41 @@ class RgbPlanes:
         return frame
 
 
+class GbrPlanes:
+    """R'G'B' as the clip has it goes through the engine; alpha stays."""
+
+    def take(self, frame: Frame) -> Plane:
+        """Return R'G'B' as [N, 3, H, W]."""
+        return _paired([np.stack([r, g, b]) for g, b, r, *_ in _fields(frame)])
+
+    def put(self, frame: Frame, before: Plane, after: Plane, keep: Blocks | None = None) -> Frame:
+        """Replace the three planes."""
+        frame = frame.writable()
+        for (g, b, r, *_), filtered in zip(_fields(frame), after, strict=True):
+            for plane, samples in zip((r, g, b), filtered, strict=True):
+                plane[...] = samples[: plane.shape[0]]
+        return frame
+
+
 def planes_for(clip: ClipInfo, engine: Engine) -> FramePlanes:
     """Return how this clip's frames are given to this engine.
 
     Raises:
-        InputError: the engine is loaded for another bit depth, or the clip has no chroma or an unknown matrix and the
-            engine works on R'G'B'.
+        InputError: the engine is loaded for another bit depth, the clip has no chroma or an unknown matrix and the
+            engine works on R'G'B', or the clip is R'G'B' and the engine works on luma.
     """
     if engine.bit_depth != clip.format.bit_depth:
         raise InputError(
             f"{clip.path} has {clip.format.bit_depth} bits a sample and the engine is loaded for {engine.bit_depth}; "
             f"load it with load_engine(…, bit_depth={clip.format.bit_depth})"
         )
+    if clip.format.rgb:
+        if engine.layout == "luma":
+            raise InputError(
+                f"{clip.path} is RGB ({clip.format.name}) and the engine works on luma; use an RGB engine, such as "
+                "fastarcnn, or convert the clip first, for instance with ffmpeg -pix_fmt yuv444p"
+            )
+        return GbrPlanes()
     if engine.layout == "luma":
         return LumaPlanes()
     if clip.format.chroma_step is None:

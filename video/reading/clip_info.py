@@ -27,6 +27,8 @@ _NOT_CARRIED = {
 }
 """Side data of frames that PyAV cannot give to an encoder or a container, and what is lost with it."""
 _UNSPECIFIED = 2
+_SLOWEST = Fraction(1, 86400)
+"""Frames a second: one a day."""
 _TOP_FIELD_FIRST = (2, 4)
 _BOTTOM_FIELD_FIRST = (3, 5)
 """AVFieldOrder of libavcodec, by what is shown first."""
@@ -133,7 +135,7 @@ def describe(
 def frame_rate(stream: VideoStream) -> Fraction:
     """Return the likeliest of what FFmpeg knows; some containers give a rate of their clock, such as 1000."""
     for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate):
-        if rate and 0 < rate <= 480:
+        if rate and _SLOWEST <= rate <= 480:
             return Fraction(rate).limit_denominator(1_000_000)
     return Fraction(25)
 

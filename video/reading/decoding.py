@@ -76,6 +76,8 @@ class Decoding:
     ) -> None:
         self.packets_hidden = 0
         """Of the decoded track: an edit list says not to show them."""
+        self.packets_of_late_tracks = 0
+        """Of tracks that were not there when the file was opened; PyAV answers them with an IndexError."""
         self._track, self._reopen = track, reopen
         self._again: Track | None = None
         self._damage, self._on_damage = damage, on_damage
@@ -132,7 +134,7 @@ class Decoding:
                             return False
                         self._frames += 1
                         yield frame
-        except _FAILURES:
+        except (*_FAILURES, IndexError):
             return False
         return True
 
@@ -170,6 +172,9 @@ class Decoding:
                     packet = next(packets)
                 except StopIteration:
                     return
+                except IndexError:
+                    self.packets_of_late_tracks += 1
+                    break
                 except _FAILURES as error:
                     failed += 1
                     if failed == 1:

@@ -94,6 +94,8 @@ class Source:
             )
             self._items = self._read(self._decoding)
             self.first = self._read_first()
+            if self.offset_seconds:  # a damaged start may tell a later one, and players hide what lies before 0
+                self.offset_seconds = min(self.offset_seconds, (self.first.pts or 0) * self.tick)
             self.info = describe(
                 self.path,
                 self.stream,
@@ -257,11 +259,13 @@ class Source:
         return round(seconds * frame_rate(self.stream)) or None
 
     def _sum_up(self) -> None:
-        hidden = 0 if self._decoding is None else self._decoding.packets_hidden
-        missing = self.stream.frames - self._frames_read - hidden
+        decoding = self._decoding
+        missing = self.stream.frames - self._frames_read - (decoding.packets_hidden if decoding else 0)
         if missing > 0:
             self.damage.frames_missing = missing
             self._on_damage(f"the container tells of {self.stream.frames} frames, {self._frames_read} were found", None)
+        if decoding is not None and decoding.packets_of_late_tracks:
+            self.warnings.append(f"{decoding.packets_of_late_tracks} packets of tracks that begin later are left out")
         if 0 < self._interlaced < self._frames_read:
             self.warnings.append(
                 f"{self._interlaced} of {self._frames_read} frames are interlaced; libx264 codes all of a clip alike, "

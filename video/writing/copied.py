@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import math
+from fractions import Fraction
 from typing import Any
 
 import av
 from av.container import InputContainer, OutputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
@@ -36,24 +38,39 @@ class CopiedTrack:
         self.track = track
         self.offset_ticks = offset_ticks
         self.restamped = 0
+        """Packets that left with another time than they came with."""
+        self._may_stand_still = bool(track.container.format.flags & Flags.ts_nonstrict.value)
         self._last_dts: int | None = None
         self._last_duration = 0
 
     def prepare(self, packet: Packet[Any]) -> Packet[Any]:
-        """Direct a packet to the output's track and give it timestamps that a muxer takes."""
+        """Direct a packet to the output's track and give it timestamps that a muxer takes.
+
+        The output's header is written by now, so its clock is known.
+        """
         dts = packet.dts if packet.dts is not None else packet.pts
         if dts is None:
             dts = 0 if self._last_dts is None else self._last_dts + self._last_duration
         else:
             dts -= self.offset_ticks
         pts = dts if packet.pts is None else packet.pts - self.offset_ticks
-        if self._last_dts is not None and dts < self._last_dts:
-            self.restamped += 1
-            dts = self._last_dts + max(1, self._last_duration)
+        if self._last_dts is not None:
+            earliest = self._earliest(self._last_dts, packet.time_base)
+            if dts < earliest:
+                self.restamped += 1
+                went_back = dts < self._last_dts
+                dts = max(earliest, self._last_dts + self._last_duration) if went_back else earliest
         packet.dts, packet.pts = dts, max(pts, dts)
         self._last_dts, self._last_duration = dts, packet.duration or 0
         packet.stream = self.track
         return packet
+
+    def _earliest(self, last: int, tick: Fraction) -> int:
+        """The first time after `last` that the container tells from it, by its own, maybe coarser clock."""
+        if self._may_stand_still:
+            return last
+        ratio = tick / self.track.time_base
+        return max(last + 1, math.ceil((round(last * ratio) + 1) / ratio))
 
 
 def copy_track(container: OutputContainer, source: Stream) -> Any | None:

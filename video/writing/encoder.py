@@ -32,6 +32,10 @@ _FRAME_DURATION = 1 << 8
 """AV_CODEC_FLAG_INTERLACED_DCT and AV_CODEC_FLAG_FRAME_DURATION of libavcodec."""
 
 
+_PACKED = {"gbrp": "bgr0", "gbrap": "bgra"}
+"""Where FFV1 wants the same samples together."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Codec:
     """One encoder that the product is tested with."""
@@ -94,10 +98,25 @@ def _ffv1_options(settings: EncoderSettings, tags: dict[str, str]) -> Options:
     return {"level": "3", "slicecrc": "1", "g": "1"}
 
 
+def _svtav1_options(settings: EncoderSettings, tags: dict[str, str]) -> Options:
+    # Its presets are numbers, 13 the quickest; its scale of quality goes to 63 where that of x264 goes to 51.
+    preset = 12 - PRESETS.index(settings.preset)
+    own = [f"color-range={int(tags['range'] == 'full')}"] if "range" in tags else []
+    return {"crf": f"{settings.crf * 63 / 51:.0f}", "preset": str(preset), "svtav1-params": ":".join(own)}
+
+
+def _prores_options(settings: EncoderSettings, tags: dict[str, str]) -> Options:
+    return {"vendor": "apl0", "alpha_bits": "16"}
+
+
 CODECS = {
     "libx264": Codec(summary="H.264, 8 and 10 bits", options=_x264_options, interlaced=True, hdr=True),
-    "libx265": Codec(summary="HEVC, 8 and 10 bits", options=_x265_options, hdr=True),
-    "ffv1": Codec(summary="lossless, for .mkv", options=_ffv1_options, interlaced=True),
+    "libx265": Codec(summary="HEVC, 8, 10 and 12 bits, RGB", options=_x265_options, hdr=True),
+    "libsvtav1": Codec(summary="AV1, 8 and 10 bits, 4:2:0", options=_svtav1_options),
+    "prores_ks": Codec(
+        summary="ProRes, 10 bits, 4:2:2, or 4:4:4 with alpha, for .mov", options=_prores_options, interlaced=True
+    ),
+    "ffv1": Codec(summary="lossless, any format, for .mkv", options=_ffv1_options, interlaced=True),
 }
 """Name as FFmpeg has it -> what is known of it."""
 
@@ -108,16 +127,29 @@ def encoder_format(settings: EncoderSettings, clip: ClipInfo) -> str:
     Raises:
         OutputError: the encoder cannot take this format, or is not in this build of FFmpeg.
     """
-    try:
-        formats = av.Codec(settings.codec, "w").video_formats or []
-    except (av.FFmpegError, ValueError) as error:
-        raise OutputError(f"this build of FFmpeg has no {settings.codec}; try another: {', '.join(CODECS)}") from error
-    names = [each.name for each in formats]
-    for name in (clip.format.name, clip.format.plain_name):
-        if name in names:
+    formats = _formats(settings.codec)
+    if not formats:
+        raise OutputError(f"this build of FFmpeg has no {settings.codec}; try another: {', '.join(CODECS)}")
+    names = [clip.format.name, clip.format.plain_name]
+    names += [_PACKED[clip.format.name]] if clip.format.name in _PACKED else []
+    for name in names:
+        if name in formats:
             _check_size(settings, clip)
             return name
-    raise OutputError(f"{settings.codec} cannot encode {clip.format.name}; try --codec ffv1 with an .mkv output")
+    able = [codec for codec in CODECS if _formats(codec) & set(names)]
+    raise OutputError(
+        f"{settings.codec} cannot encode {clip.format.name}; these can: {', '.join(able)}"
+        f"{' (.mkv)' if able == ['ffv1'] else ''}; try --codec {able[0]}"
+        if able
+        else f"no encoder here takes {clip.format.name}; convert the clip first, for instance with ffmpeg -pix_fmt"
+    )
+
+
+def _formats(codec: str) -> set[str]:
+    try:
+        return {each.name for each in av.Codec(codec, "w").video_formats or []}
+    except (av.FFmpegError, ValueError):
+        return set()
 
 
 def add_encoder(
