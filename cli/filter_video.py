@@ -60,7 +60,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     encoding = parser.add_argument_group("encoding")
     encoding.add_argument(
-        "--codec", default="libx264", metavar="NAME", help="libx264 (default), libx265, ffv1 (lossless)"
+        "--codec",
+        default="libx264",
+        metavar="NAME",
+        help="libx264 (default), libx265, libsvtav1, prores_ks (.mov), ffv1 (lossless, .mkv)",
     )
     encoding.add_argument("--crf", type=float, default=16, metavar="N", help="0 (best) to 51 (default: 16)")
     encoding.add_argument(

@@ -129,7 +129,7 @@ def filter_video(
         source: a file that FFmpeg reads, 8 to 16 bits.
         target: the file to write, whose suffix names the container; None measures without encoding.
         engine: loaded for the clip's bit depth (`probe` tells it).
-        codec: `libx264`, `libx265` or `ffv1` (lossless).
+        codec: `libx264`, `libx265`, `libsvtav1`, `prores_ks` or `ffv1` (lossless).
         crf: quality of the first two, 0 (best) to 51.
         preset: their speed, `ultrafast` … `placebo`.
         reference: the undegraded source of the clip; its ΔPSNR is then measured.
