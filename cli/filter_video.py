@@ -53,6 +53,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="blocks of 16x16 samples coded at a lower QP leave as they came (H.264, HEVC, MPEG-1, -2, -4)",
     )
     parser.add_argument(
+        "--hwaccel", metavar="DEVICE", help="decode on a device: cuda, qsv, vaapi, … or cuda:1 (default: the CPU)"
+    )
+    parser.add_argument(
         "--no-tile-reuse",
         dest="tile_reuse",
         action="store_false",
@@ -117,6 +120,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             reference=arguments.reference,
             skip_below_qp=arguments.skip_below_qp,
             tile_reuse=arguments.tile_reuse,
+            hwaccel=arguments.hwaccel,
             overwrite=arguments.overwrite,
             strict=arguments.strict,
             guard=arguments.guard,

@@ -110,6 +110,7 @@ def filter_video(
     tile_reuse: bool = True,
     overwrite: bool = False,
     strict: bool = False,
+    hwaccel: str | None = None,
     guard: GuardMode = "redo",
     guard_engine: ReferenceEngine = None,
     resume: bool = False,
@@ -140,6 +141,7 @@ def filter_video(
         overwrite: whether an existing `target` may be replaced.
         strict: whether a damaged input is an error; else every frame that can be decoded is filtered, and the damage
             counted and told.
+        hwaccel: the device that decodes (`cuda`, `qsv`, `vaapi`, …), see `reading.hardware`; None is the CPU.
         guard: what is done about tiles that came out black, flat, shifted in brightness, clipped or changed by more
             than a filter can justify: `redo` filters them again with `guard_engine`, and passes them through where that
             does no better or there is none; `pass` passes them through; `warn` only tells; `off` does not look.
@@ -160,14 +162,15 @@ def filter_video(
             needed.
         OutputError: the target exists or cannot be written, cannot hold what the clip holds, or was begun with other
             settings than are to go on.
-        UnknownNameError: an unknown codec, preset or mode of the guard.
+        UnknownNameError: an unknown codec, preset, device or mode of the guard.
+        DeviceError: the device that is to decode is not there, or does not decode this codec.
     """
     source, target = Path(source), None if target is None else Path(target)
     settings = EncoderSettings(codec=codec, crf=crf, preset=preset)
     if target is not None:
         check_target(target, source=source, overwrite=overwrite)
     with ExitStack() as cleanup:
-        clip = cleanup.enter_context(Source(source, qp=wants_qp(engine, skip_below_qp), strict=strict))
+        clip = cleanup.enter_context(Source(source, qp=wants_qp(engine, skip_below_qp), strict=strict, hwaccel=hwaccel))
         checks = cleanup.enter_context(Guard(engine, mode=guard, reference=guard_engine))
         filtering = FrameFilter(
             engine,
@@ -185,7 +188,8 @@ def filter_video(
         warnings: list[str] = []
         sink: ClipSink = NullSink()
         if target is not None:
-            filter_settings = {"guard": guard, "skip_below_qp": skip_below_qp}
+            # What decides how frames look, or what is known of those that an earlier run made.
+            filter_settings = {"guard": guard, "skip_below_qp": skip_below_qp, "reference": reference is not None}
             sink = ResumableSink(
                 target,
                 source=clip,
@@ -288,6 +292,12 @@ def _prepare(engine: Engine, clip: Source, filtering: FrameFilter) -> None:
         filtering.rehearse(first)
 
 
+def _tiles(sink: ClipSink) -> TileUse:
+    """Of this run, and of the one that it goes on from."""
+    names = {"total": "tiles", "reused": "tiles_reused", "kept": "tiles_skipped"}
+    return TileUse(**{field: int(sink.counts.get(name, 0)) for field, name in names.items()})
+
+
 def _result(
     clip: Source,
     target: Path | None,
@@ -322,7 +332,7 @@ def _result(
         latency_ms={f"p{q}": float(np.percentile(pipeline.latencies or [0.0], q)) * 1000 for q in (50, 95, 99)},
         tflops=None if kmac_per_px is None else 2e3 * kmac_per_px * info.width * info.height * fps / 1e12,
         peak_memory_mb=memory.idle_mb + memory.peak_mb,
-        tiles=TileUse() if filtering.tiles is None else filtering.tiles.sum,
+        tiles=_tiles(sink),
         guard=filtering.guard.report,
         limits=limits_of(
             frames=new_frames, seconds=pipeline.seconds, cpu_seconds=cpu.seconds, busy_seconds=pipeline.busy_seconds

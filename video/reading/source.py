@@ -16,7 +16,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from postfilter.errors import InputError
+from postfilter.errors import InputError, PostfilterError
 from postfilter.video.pixels import pixel_format, planar
 from postfilter.video.reading.aspect import AspectSetter
 from postfilter.video.reading.clip_info import ClipInfo, describe, frame_rate
@@ -24,6 +24,7 @@ from postfilter.video.reading.clock import FrameClock
 from postfilter.video.reading.damage import Damage
 from postfilter.video.reading.decoding import Decoding, Track, reason
 from postfilter.video.reading.encryption import is_encrypted
+from postfilter.video.reading.hardware import open_with_hardware
 from postfilter.video.reading.qp import QP_CODECS, QpReader, codec_name
 from postfilter.video.reading.siting import read_siting
 from postfilter.video.reading.truncation import bytes_missing
@@ -51,10 +52,12 @@ class Source:
         qp: whether the QP of its frames is wanted, where it is known (`qp_source`); H.264 then decodes with fewer
             threads.
         strict: whether damage is an error, where otherwise every frame that can be decoded is handed out.
+        hwaccel: the device that decodes, see `reading.hardware`; None is the CPU, which takes over at the first damage.
 
     Raises:
         InputError: there is no such file, it is no video, nothing of it can be decoded, its pixel format cannot be
-            filtered, or it is damaged and `strict`.
+            filtered, it is damaged and `strict`, or both `qp` and `hwaccel` are asked for.
+        DeviceError: the device is not there, or does not decode this codec.
     """
 
     THREADS: ClassVar[Literal["AUTO", "SLICE"]] = "AUTO"
@@ -62,8 +65,11 @@ class Source:
     LIVE: ClassVar[bool] = False
     """Whether it comes once only, and no frame may wait for the next."""
 
-    def __init__(self, path: str | Path, *, qp: bool = False, strict: bool = False) -> None:
+    def __init__(self, path: str | Path, *, qp: bool = False, strict: bool = False, hwaccel: str | None = None) -> None:
         self.path = Path(path)
+        if qp and hwaccel is not None:
+            raise InputError(f"the QP of frames is known to the CPU's decoders, not to {hwaccel}; leave one of both")
+        self._hwaccel = hwaccel
         self.strict = strict
         self.warnings: list[str] = []
         self.damage = Damage()
@@ -158,7 +164,7 @@ class Source:
 
     def _open(self) -> Any:
         """Return the opened container."""
-        return _open(self.path)
+        return _open(self.path, self._hwaccel)
 
     def _check(self) -> None:
         """Look at what is to be read as a whole."""
@@ -181,7 +187,7 @@ class Source:
         return tracks[0]
 
     def _reopen(self) -> Track:
-        container = self._open()
+        container = _open(self.path, None)
         stream = self._choose_stream(container)
         qp = None if self._qp is None else QpReader(stream)
         stream.thread_type, stream.thread_count = "SLICE", 1
@@ -284,11 +290,15 @@ def probe(path: str | Path) -> ClipInfo:
         return source.info
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, hwaccel: str | None) -> Any:
     check_source(path, wanted="a video file")
     try:
+        if hwaccel is not None:
+            return open_with_hardware(path, hwaccel)
         # Metadata in another encoding than UTF-8 is common in old files and no reason to refuse one.
         return av.open(str(path), metadata_errors="replace")
+    except PostfilterError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         if is_encrypted(path):
             raise InputError(f"{path} is encrypted ({reason(error)}); decrypt it first, with its key") from error
