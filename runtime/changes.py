@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from postfilter.runtime.backend import Samples
 
-__all__ = ["BLOCK", "Blocks", "block_grid", "changed_blocks", "samples_of", "widened"]
+__all__ = ["BLOCK", "block_grid", "changed_blocks", "samples_of", "widened"]
 
 BLOCK = 16
 """Side of a block in samples: a macroblock, which is what most codecs skip as one, and what a QP is told for."""

@@ -180,8 +180,8 @@ class PieceJob:
     Args:
         planes: [N, C, H, W].
         parts: what is to be filtered; at least one.
-        base: tells, once the first part is done, what the output is where no part is kept; left out where the parts
-            cover the planes.
+        base: makes, once the first part is done, a new array: the output where no part is kept; left out where the
+            parts cover the planes.
     """
 
     def __init__(self, planes: Samples, parts: list[Part], base: Callable[[], Samples] | None = None) -> None:
@@ -233,7 +233,7 @@ class PieceJob:
                 frames, _, height, width = self._planes.shape
                 self._output = np.empty((frames, output.shape[1], height, width), dtype=output.dtype)
             else:
-                self._output = self._base().copy()
+                self._output = self._base()
         cut = part.cut
         rows = slice(cut.top - cut.y, cut.bottom - cut.y)
         columns = slice(cut.left - cut.x, cut.right - cut.x)

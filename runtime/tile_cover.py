@@ -51,15 +51,26 @@ class Tiling:
 
     def cut(self, row: int, column: int) -> Cut:
         """Return the window of a tile: shifted to lie within the padded frame, kept as far as it is right."""
-        x, left, right = self._span(column, self.width, self.padded[0], self.window[0])
-        y, top, bottom = self._span(row, self.height, self.padded[1], self.window[1])
+        corner = []
+        for tile, padded, side in zip((column, row), self.padded, self.window, strict=True):
+            first = (tile * self.blocks * BLOCK - self.halo) // self.grid * self.grid
+            corner.append(min(max(0, first), padded - side))
+        return self.window_at(*corner)
+
+    def window_at(self, x: int, y: int) -> Cut:
+        """Return the window that starts there, kept as far as it is right.
+
+        Args:
+            x: a multiple of `grid`, at most the padded frame's width less the window's; `y` likewise.
+            y: see `x`.
+        """
+        left, right = self._kept(x, self.width, self.padded[0], self.window[0])
+        top, bottom = self._kept(y, self.height, self.padded[1], self.window[1])
         return Cut(x=x, y=y, left=left, top=top, right=right, bottom=bottom)
 
-    def _span(self, tile: int, frame: int, padded: int, side: int) -> tuple[int, int, int]:
+    def _kept(self, start: int, frame: int, padded: int, side: int) -> tuple[int, int]:
         # A window that touches the frame's border pads there as the whole frame does; elsewhere its padding reaches in.
-        first = (tile * self.blocks * BLOCK - self.halo) // self.grid * self.grid
-        start = min(max(0, first), padded - side)
-        return start, start + self.halo if start else 0, frame if start + side == padded else start + side - self.halo
+        return start + self.halo if start else 0, frame if start + side == padded else start + side - self.halo
 
 
 @dataclass(frozen=True, kw_only=True)

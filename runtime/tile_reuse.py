@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from postfilter.runtime.changes import block_grid, changed_blocks, widened
 from postfilter.runtime.jobs import PieceJob
 from postfilter.runtime.stream_item import StreamItem, with_kept
+from postfilter.runtime.tile_history import History, Output, Seen
 from postfilter.runtime.tile_job import AfterTrial, ItemJob
+from postfilter.runtime.tile_moves import put_moved
 
 if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TileReuse", "TileUse"]
 
-_PATIENCE = 8
-"""After so many items in a row that had to be filtered whole, every so-many-th alone is compared with the one before:
-what comparing costs where everything always changes, as in camera footage, comes to nothing."""
-
-_WORTH_TRYING = 3.0
-"""Windows are tried once they are expected to have saved the time of so many whole items: a trial takes about ten."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TileUse:
@@ -35,7 +29,9 @@ class TileUse:
 
     total: int = 0
     reused: int = 0
-    """Not filtered: their output is the one that they had in the item before."""
+    """Not filtered: their output is one of the item before."""
+    moved: int = 0
+    """Those of `reused` whose output is from another place, since the content moved."""
     kept: int = 0
     """Left as they came in, by `StreamItem.keep`; not counted as `reused`."""
 
@@ -46,9 +42,11 @@ class TileUse:
 class TileReuse:
     """Give one to `Engine.stream` and what did not change is not filtered again; the outputs are the same to the bit.
 
-    A block of 16x16 samples is filtered again where a sample changed in it or within the network's reach of it. Each
-    item is filtered whole, in windows or not at all, whichever takes the least time. What that is, and that windows
-    give the whole frame's samples on this backend, is tried once for each size, when there is first something to gain.
+    A block of 16x16 samples is filtered again where a sample changed in it or within the network's reach of it, unless
+    all of that is a part of the item before which moved, as a page that scrolls does, by a distance that moves the
+    network's output bit for bit. Each item is filtered whole, in windows or not at all, whichever takes the least time.
+    What that is, and that windows and moves give the whole frame's samples on this backend, is tried once for each
+    size, when there is first something to gain.
 
     It keeps a copy of the last input and holds the last output. For one stream at a time; the sums go on over several.
 
@@ -62,7 +60,7 @@ class TileReuse:
         self.last = TileUse()
         self.sum = TileUse()
         self.reason: str | None = None
-        self._state: _State | None = None
+        self._state: History | None = None
 
     def restart(self) -> None:
         """Forget the last item: the next is filtered whole."""
@@ -88,45 +86,55 @@ class TileReuse:
         """
         shape = samples.shape
         if self._state is None or self._state.shape != shape:
-            self._state = _State(shape, windows(shape))
+            self._state = History(shape, windows(shape), halo=halo)
         state = self._state
-        changed = state.look(samples)
-        needed = np.ones_like(state.missing) if changed is None else state.missing | widened(changed, halo)
-        if changed is None and item.keep is None:
-            return self._follow(state, item, whole(samples), needed, needed)
-        wanted = needed if item.keep is None else needed & ~item.keep
+        seen = state.look(samples)
+        everything = np.ones_like(seen.needed)
+        if not seen.compared and item.keep is None:
+            return self._follow(state, item, seen, whole(samples), everything)
+        wanted = seen.needed if item.keep is None else seen.needed & ~item.keep
 
         def decided() -> StreamJob:
             chosen = state.windows.choose(wanted)
             self.reason = state.windows.reason
-            state.saw(gain=chosen is not None or state.windows.expected_saving(wanted) > 0)
+            state.saw(seen, gain=chosen is not None or state.windows.expected_saving(wanted) > 0)
             if chosen is None:
-                return self._follow(state, item, whole(samples), needed, np.ones_like(wanted))
-            before = state.output
-            job = PieceJob(samples, state.windows.parts(chosen), lambda: before.samples_or(item.planes))
-            return self._follow(state, item, job, needed, chosen.covered)
+                return self._follow(state, item, seen, whole(samples), everything)
+            base = _base(state.output, item, seen)
+            job = PieceJob(samples, state.windows.parts(chosen), base) if chosen.tiles else None
+            return self._follow(state, item, seen, job, chosen.covered)
 
-        if not wanted.any():
-            state.saw(gain=True)
-            return self._follow(state, item, None, needed, wanted)
+        # Until it was tried, nobody knows that outputs may be moved.
+        if not wanted.any() and seen.moved is None:
+            state.saw(seen, gain=True)
+            return self._follow(state, item, seen, None, wanted)
         if state.time_to_try(wanted):
             return AfterTrial(state.windows.try_out, decided)
         return decided()
 
     def _follow(
-        self, state: _State, item: StreamItem, job: StreamJob | None, needed: Blocks, covered: Blocks
+        self, state: History, item: StreamItem, seen: Seen, job: StreamJob | None, covered: Blocks
     ) -> StreamJob:
         """Return the job whose result is the item's output, and make that what the next item starts from."""
-        before, after = state.output, _Output()
-        state.missing = needed & ~covered
+        before, after = state.output, Output()
+        base = _base(before, item, seen)
+        state.missing = seen.needed & ~covered
         state.output = after
-        filtered = covered if item.keep is None else covered & ~item.keep
-        kept = 0 if item.keep is None else int(np.count_nonzero(item.keep))
-        reused = covered.size - kept - int(np.count_nonzero(filtered))
-        use = TileUse(total=covered.size, reused=reused, kept=kept)
+        left = ~covered if item.keep is None else ~(covered | item.keep)
+        use = TileUse(
+            total=covered.size,
+            reused=int(np.count_nonzero(left)),
+            moved=0 if seen.moved is None else int(np.count_nonzero(left & seen.moved[0])),
+            kept=0 if item.keep is None else int(np.count_nonzero(item.keep)),
+        )
 
         def finish(filtered: Samples | None) -> Samples:
-            after.samples = before.samples if filtered is None else filtered
+            if filtered is not None:
+                after.samples = filtered
+            elif seen.moved is not None:
+                after.samples = base()
+            else:
+                after.samples = before.samples
             output = with_kept(after.samples_or(item.planes), item)
             if output is item.planes:
                 output = output.copy()
@@ -140,52 +148,14 @@ class TileReuse:
         return ItemJob(job, finish)
 
 
-class _Output:
-    """What an item was filtered to, once it is."""
+def _base(before: Output, item: StreamItem, seen: Seen) -> Callable[[], Samples]:
+    """Return what makes a new array, the output where nothing is filtered; to be called once that before is there."""
 
-    samples: Samples | None = None
+    def base() -> Samples:
+        known = before.samples_or(item.planes)
+        output = known.copy()
+        if seen.moved is not None:
+            put_moved(output, known, *seen.moved)
+        return output
 
-    def samples_or(self, other: Samples) -> Samples:
-        return other if self.samples is None else self.samples
-
-
-class _State:
-    """What is known of the last item of a stream, and of the items before."""
-
-    def __init__(self, shape: tuple[int, ...], windows: Windows) -> None:
-        self.shape = shape
-        self.windows = windows
-        self.output = _Output()
-        self.missing: Blocks = np.ones(block_grid(shape), dtype=np.bool_)
-        """Blocks whose output is not what the last input gives, since they were kept."""
-        self._before: Samples | None = None
-        """A copy of an input, the last one where `_compare` says so: its owner may write into it."""
-        self._compare = False
-        self._compared = False
-        self._turn = 0
-        self._misses = 0
-        self._saved = 0.0
-
-    def look(self, planes: Samples) -> Blocks | None:
-        """Return the blocks that changed since the last item; None where that is not looked at."""
-        self._turn += 1
-        self._compared = self._compare
-        changed = changed_blocks(self._before, planes) if self._compare and self._before is not None else None
-        self._compare = self._misses < _PATIENCE or self._turn % _PATIENCE == 0
-        if self._compare and (changed is None or changed.any()):
-            if self._before is None:
-                self._before = planes.copy()
-            else:
-                np.copyto(self._before, planes)
-        return changed
-
-    def saw(self, *, gain: bool) -> None:
-        """Learn whether comparing the item gained anything."""
-        if self._compared:
-            self._misses = 0 if gain else self._misses + 1
-
-    def time_to_try(self, wanted: Blocks) -> bool:
-        """Whether so much could have been saved by now that windows should be tried."""
-        saving = self.windows.expected_saving(wanted)
-        self._saved += saving
-        return saving > 0 and self._saved >= _WORTH_TRYING
+    return base

@@ -4,6 +4,9 @@ Each sample is the sum of the same products in a window as in the frame, but a b
 another shape, and a sum next to a half is then rounded the other way. At 8 bits that turns over so few samples, one in
 50,000 with PyTorch, that a comparison may miss it. So the same network is compared at 16 bits, where rounding hides 257
 times less, on noise over the full range: a real frame may be flat or clipped, and would agree whatever the order.
+
+Windows are taken from all over the frame, not only where tiles lie. Since those at different places give what the frame
+has there, what the frame has at a place depends on the samples alone: where they move, their output moves with them.
 """
 
 from __future__ import annotations
@@ -26,14 +29,15 @@ from postfilter.runtime.padding import padded_size
 if TYPE_CHECKING:
     from postfilter.runtime.backend import Backend, Compiled, Samples, Shape
     from postfilter.runtime.jobs import Job
+    from postfilter.runtime.pieces import Cut
     from postfilter.runtime.tile_cover import Tiling
 
 __all__ = ["Trial", "try_tilings"]
 
 _SEED = 3
 
-_GROUP = 12
-"""Windows that are timed at once."""
+_GROUP = 8
+"""Windows that are timed at once, and of each kind: along each border, inside, and where tiles lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +111,11 @@ def _tried(
     proven = []
     for tiling, twin, made in zip(tilings, twins, compiled, strict=True):
         parts = [
-            Part(compiled=twin, size=tiling.window, index=int(index), cut=tiling.cut(int(row), int(column)))
-            for index, row, column in _places(tiling, noise.shape, share=1 / len(tilings))
+            Part(compiled=twin, size=tiling.window, index=index, cut=cut) for index, cut in _places(tiling, len(noise))
         ]
         # The first run allocates. Of the others the fastest counts, since other work only ever slows one down.
         groups = [parts[:_GROUP], *(parts[start : start + _GROUP] for start in range(0, len(parts), _GROUP))]
-        runs = [_run([PieceJob(noise, each, lambda: expected)], requests) for each in groups]
+        runs = [_run([PieceJob(noise, each, expected.copy)], requests) for each in groups]
         if all(np.array_equal(got, expected) for got, _ in runs):
             fastest = min(seconds / len(each) for each, (_, seconds) in zip(groups[1:], runs[1:], strict=True))
             share = tiling.window[0] * tiling.window[1] / (tiling.padded[0] * tiling.padded[1] * len(noise))
@@ -123,16 +126,20 @@ def _tried(
     return Trial(tilings=found, compiled=ready, costs=costs, reason=reason)
 
 
-def _places(tiling: Tiling, shape: tuple[int, ...], *, share: float) -> list[tuple[int, int, int]]:
-    """Return (plane, row, column) of tiles: the corners, then others at random, for about a share of the samples."""
-    frames, _, height, width = shape
+def _places(tiling: Tiling, frames: int) -> list[tuple[int, Cut]]:
+    """Return (plane, window): the corners, then others at random along the borders, inside, and where tiles lie."""
+    random = np.random.default_rng(_SEED)
+    across, down = (side - window for side, window in zip(tiling.padded, tiling.window, strict=True))
     side = tiling.blocks * BLOCK
-    rows, columns = -(-height // side), -(-width // side)
-    corners = [(0, y, x) for y in (0, rows - 1) for x in (0, columns - 1)]
-    order = np.random.default_rng(_SEED).permutation(frames * rows * columns)
-    count = max(12, round(len(order) * share * width * height / (rows * columns * tiling.window[0] * tiling.window[1])))
-    others = [tuple(int(i) for i in np.unravel_index(k, (frames, rows, columns))) for k in order[:count]]
-    return [*dict.fromkeys([*corners, *others])]  # type: ignore[list-item]
+    places = [(x, y) for y in (0, down) for x in (0, across)]
+    for _ in range(_GROUP // 2):
+        x, y = (int(random.integers(0, end // tiling.grid + 1)) * tiling.grid for end in (across, down))
+        places += [(0, y), (across, y), (x, 0), (x, down), (x, y)]
+    cuts = [tiling.window_at(*each) for each in places]
+    for _ in range(_GROUP // 2):
+        row, column = (int(random.integers(0, -(-each // side))) for each in (tiling.height, tiling.width))
+        cuts.append(tiling.cut(row, column))
+    return [(int(random.integers(frames)), cut) for cut in cuts]
 
 
 def _run(jobs: Sequence[Job], requests: int) -> tuple[Samples, float]:

@@ -27,6 +27,8 @@ class Windows(Protocol):
 
     reason: str | None
     """Why there are none."""
+    grid: int | None
+    """Where the picture moves by a multiple of it, its output does, bit for bit; None where that is not tried."""
 
     def expected_saving(self, wanted: Blocks) -> float:
         """Return the share of the time that windows not tried yet would save; 0 where there are none to try."""
@@ -77,6 +79,8 @@ def windows_for(engine: Engine, shape: tuple[int, ...]) -> Windows:
 class NoWindows:
     """Where planes can be filtered whole alone."""
 
+    grid: int | None = None
+
     def __init__(self, reason: str) -> None:
         self.reason: str | None = reason
 
@@ -100,6 +104,7 @@ class PieceWindows:
     """The pieces in which an engine filters its frames anyway: the same windows, so the same samples."""
 
     reason: str | None = None
+    grid: int | None = None
 
     def __init__(self, compiled: Compiled, cuts: list[Cut], piece: tuple[int, int]) -> None:
         self._compiled, self._cuts, self._piece = compiled, cuts, piece
@@ -135,6 +140,7 @@ class TileWindows:
         self._compiled: tuple[Compiled, ...] = ()
         self._trial: Callable[[], Trial] | None = trial
         self.reason: str | None = None
+        self.grid: int | None = tilings[0].grid
 
     def choose(self, wanted: Blocks) -> Chosen | None:
         """See `Windows.choose`."""
@@ -160,6 +166,7 @@ class TileWindows:
             found = self._trial()
             self._tilings, self._compiled, self._costs = found.tilings, found.compiled, found.costs
             self.reason = found.reason
+            self.grid = self.grid if found.tilings else None
             self._trial = None
 
 

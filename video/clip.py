@@ -294,7 +294,7 @@ def _prepare(engine: Engine, clip: Source, filtering: FrameFilter) -> None:
 
 def _tiles(sink: ClipSink) -> TileUse:
     """Of this run, and of the one that it goes on from."""
-    names = {"total": "tiles", "reused": "tiles_reused", "kept": "tiles_skipped"}
+    names = {"total": "tiles", "reused": "tiles_reused", "moved": "tiles_moved", "kept": "tiles_skipped"}
     return TileUse(**{field: int(sink.counts.get(name, 0)) for field, name in names.items()})
 
 

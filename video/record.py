@@ -30,6 +30,8 @@ class FrameRecord:
     """Parts into which the frame was divided, 0 where it was not."""
     tiles_reused: int = 0
     """Of these, taken from the frame before."""
+    tiles_moved: int = 0
+    """Of those reused, taken from another place, since the content moved."""
     tiles_skipped: int = 0
     """Of these, passed through because their quantiser is low."""
     guard: str | None = None
@@ -46,6 +48,7 @@ class FrameRecord:
         found = {
             "tiles": self.tiles,
             "tiles_reused": self.tiles_reused,
+            "tiles_moved": self.tiles_moved,
             "tiles_skipped": self.tiles_skipped,
             **self.guard_counts,
             "psnr_decoded": self.psnr_decoded or 0.0,

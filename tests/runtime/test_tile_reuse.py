@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from postfilter.errors import InputError
-from postfilter.runtime import Engine, StreamItem, TileReuse, load_engine
+from postfilter.runtime import Engine, StreamItem, TileReuse, TileUse, load_engine
 from postfilter.runtime.changes import block_grid
+from postfilter.runtime.windows import TileWindows
 
 Planes = Callable[..., NDArray[Any]]
 Samples = NDArray[Any]
@@ -41,6 +42,35 @@ def screen(first: Samples, *, count: int = 24, seed: int = 0) -> list[Samples]:
                 frame[int(random.integers(len(frame))), :, y : y + 2, x : x + 2] ^= 15
         frames.append(frame)
     return frames
+
+
+def browser(first: Samples, *, count: int = 16, sideways: bool = False, seed: int = 0) -> list[Samples]:
+    """Frames as a page gives them that scrolls below a fixed head, up and down, by little and by more than it shows."""
+    random = np.random.default_rng(seed)
+    frames = [first]
+    height, width = first.shape[2:]
+    axis = 3 if sideways else 2
+    for number in range(1, count):
+        frame = frames[-1].copy()
+        by = (0, 0, 48, -16, 0, 64, 4, -3, -48, 10**4, 0, 2, 100)[number % 13]
+        page = frame[:, :, 40:, :] if number % 5 else frame[:, :, 40:, 8 : width - 20]
+        span = page.shape[axis]
+        other = random.integers(0, 256, page.shape, dtype=page.dtype)
+        if abs(by) < span:
+            here, there = np.moveaxis(other, axis, 0), np.moveaxis(page, axis, 0)
+            here[max(0, by) : span + min(0, by)] = there[max(0, -by) : span + min(0, -by)].copy()
+        page[...] = other
+        frame[:, :, height // 2, width // 2] ^= number  # a cursor
+        frames.append(frame)
+    return frames
+
+
+def make_windows_cheap(engine: Engine, given: Samples) -> None:
+    """Try windows, and take them wherever they have a gain: what they really gain in so small frames is chance."""
+    windows = engine._windows_for(given.shape)
+    windows.try_out()
+    assert isinstance(windows, TileWindows)
+    windows._costs = tuple(each / 100 for each in windows._costs)
 
 
 def same(one: list[Samples], other: list[Samples]) -> bool:
@@ -95,6 +125,36 @@ def test_three_channels(make_engine: Callable[..., Path], planes: Planes) -> Non
         assert same(list(engine.stream(given, reuse=reuse)), list(engine.stream(given)))
     assert reuse.reason is None
     assert reuse.sum.reused > 0.5 * reuse.sum.total
+
+
+@pytest.mark.parametrize("kind", [{}, {"frames": 2}, {"channels": 3}, {"bit_depth": 10}], ids=str)
+@pytest.mark.parametrize("sideways", [False, True])
+def test_what_moved_is_not_filtered_again(
+    make_engine: Callable[..., Path], planes: Planes, kind: dict[str, Any], sideways: bool
+) -> None:
+    given = browser(planes(634, 474, **kind), count=27, sideways=sideways)
+    reuse = TileReuse()
+    path = make_engine(channels=kind.get("channels", 1), halo=7)
+    with load_engine(path, bit_depth=kind.get("bit_depth")) as engine:
+        make_windows_cheap(engine, given[0])
+        assert same(list(engine.stream(given, reuse=reuse)), list(engine.stream(given)))
+    assert reuse.reason is None
+    assert 0.05 * reuse.sum.total < reuse.sum.moved < reuse.sum.reused
+
+
+def test_what_moved_and_was_kept_is_filtered(folder: Path, planes: Planes) -> None:
+    """Below blocks that were left as they came, nothing is known that could move."""
+    given = browser(planes(634, 474), count=27)
+    reuse = TileReuse()
+    with load_engine(folder) as engine:
+        items = [
+            StreamItem(planes=item.planes, keep=None if item.keep is None else item.keep & (number % 3 > 0))
+            for number, item in enumerate(kept_items(given))
+        ]
+        make_windows_cheap(engine, given[0])
+        expected = list(engine.stream(items))
+        assert same(list(engine.stream(items, reuse=reuse)), expected)
+    assert reuse.sum.moved > 0
 
 
 def test_another_size_starts_afresh(folder: Path, planes: Planes) -> None:
@@ -225,11 +285,8 @@ def test_a_stream_that_was_left_or_failed_leaves_nothing_behind(folder: Path, pl
     ("model", "precision"),
     [
         ("fastarcnn-luma", "fp32"),
-        pytest.param("fastarcnn-luma", "int8", marks=pytest.mark.slow),
-        pytest.param("fastarcnn-luma", "fp16", marks=pytest.mark.slow),
-        pytest.param("fastarcnn", "fp32", marks=pytest.mark.slow),
-        pytest.param("fastarcnn", "fp16", marks=pytest.mark.slow),
-        pytest.param("fastarcnn", "int8", marks=pytest.mark.slow),
+        *(pytest.param("fastarcnn-luma", each, marks=pytest.mark.slow) for each in ("int8", "fp16", "bf16")),
+        *(pytest.param("fastarcnn", each, marks=pytest.mark.slow) for each in ("fp32", "fp16", "bf16", "int8")),
     ],
 )
 def test_the_shipped_models(tmp_path: Path, planes: Planes, model: str, precision: Any) -> None:
@@ -239,10 +296,15 @@ def test_the_shipped_models(tmp_path: Path, planes: Planes, model: str, precisio
     channels = 1 if model.endswith("luma") else 3
     with load_engine(path) as engine:
         _the_same_in_parts(engine, screen(planes(482, 362, channels=channels), count=16))
+        for frames, sideways in ((1, False), (2, True)):
+            given = browser(planes(634, 474, channels=channels, frames=frames), count=11, sideways=sideways)
+            make_windows_cheap(engine, given[0])
+            assert _the_same_in_parts(engine, given).moved > 0
 
 
-def _the_same_in_parts(engine: Engine, given: list[Samples]) -> None:
+def _the_same_in_parts(engine: Engine, given: list[Samples]) -> TileUse:
     reuse = TileReuse()
     assert same(list(engine.stream(given, reuse=reuse)), list(engine.stream(given)))
     assert reuse.reason is None
-    assert reuse.sum.reused > 0.4 * reuse.sum.total
+    assert reuse.sum.reused > 0.3 * reuse.sum.total
+    return reuse.sum

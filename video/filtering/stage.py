@@ -117,6 +117,7 @@ class FrameFilter:
                 qp=None if frame.qp is None else float(frame.qp.mean()),
                 tiles=use.total,
                 tiles_reused=use.reused,
+                tiles_moved=use.moved,
                 tiles_skipped=use.kept,
                 guard=objection,
                 guard_counts={name: n - counted[name] for name, n in self.guard.report.counts().items()},
