@@ -50,10 +50,10 @@ class Tiling:
     """(width, height) of the frame as the network sees it."""
 
     def cut(self, row: int, column: int) -> Cut:
-        """Return the window of a tile: shifted to lie within the padded frame, kept as far as it is right."""
+        """Return the window of the tile that starts at a block: shifted to lie within the padded frame."""
         corner = []
-        for tile, padded, side in zip((column, row), self.padded, self.window, strict=True):
-            first = (tile * self.blocks * BLOCK - self.halo) // self.grid * self.grid
+        for block, padded, side in zip((column, row), self.padded, self.window, strict=True):
+            first = (block * BLOCK - self.halo) // self.grid * self.grid
             corner.append(min(max(0, first), padded - side))
         return self.window_at(*corner)
 
@@ -113,9 +113,10 @@ def tilings_for(width: int, height: int, *, halo: int, multiple: int, period: in
 
 
 def cheapest_tiles(wanted: Blocks, tilings: Sequence[Tiling], costs: Sequence[float]) -> Chosen | None:
-    """Return the tiles that cover the wanted blocks in the least time: four small ones or the large one over them.
+    """Return tiles that cover the wanted blocks in little time; None where the whole frame takes less.
 
-    None where the whole frame takes less.
+    From the top downwards, each tile is laid so that it starts with the topmost row that is left and covers its first
+    block and as many others as it can: a large one where that costs less than the small ones that would do.
 
     Args:
         wanted: bool [N, rows, columns] of blocks.
@@ -123,27 +124,27 @@ def cheapest_tiles(wanted: Blocks, tilings: Sequence[Tiling], costs: Sequence[fl
         costs: of a window of each, in whole frames' time.
     """
     frames, rows, columns = wanted.shape
-    largest = tilings[-1].blocks
-    padded = np.zeros((frames, -(-rows // largest) * largest, -(-columns // largest) * largest), dtype=np.bool_)
-    padded[:, :rows, :columns] = wanted
-    needed: NDArray[Any] = np.any(_joined(padded, tilings[0].blocks), axis=(2, 4))
-    cost: NDArray[Any] = needed * costs[0]
-    taken = [needed]
-    for each in costs[1:]:
-        needed = np.any(_joined(needed, 2), axis=(2, 4))
-        parts: NDArray[Any] = np.sum(_joined(cost, 2), axis=(2, 4))
-        taken.append(needed & (each <= parts))
-        cost = np.minimum(parts, needed * each)
-    if (total := float(cost.sum())) >= 1:
+    if np.count_nonzero(wanted) * min(cost / each.blocks**2 for each, cost in zip(tilings, costs, strict=True)) >= 1:
         return None
+    edge = tilings[-1].blocks
+    left = np.zeros((frames, rows + edge, columns + 2 * edge), dtype=np.bool_)  # tiles may reach past the frame
+    left[:, :rows, edge : edge + columns] = wanted
+    covered = np.zeros_like(left)
     tiles: list[tuple[int, int, Cut]] = []
-    above = np.zeros(taken[-1].shape, dtype=np.bool_)
-    for index in range(len(tilings) - 1, -1, -1):
-        here = taken[index] & ~above
-        tiles += [(index, int(n), tilings[index].cut(int(y), int(x))) for n, y, x in np.argwhere(here)]
-        above |= here
-        above = _spread(above, 2 if index else tilings[0].blocks)
-    return Chosen(cost=total, tiles=tuple(tiles), covered=above[:, :rows, :columns])
+    total = 0.0
+    for index, plane in enumerate(left):
+        while True:
+            row, column = divmod(int(plane.argmax()), plane.shape[1])
+            if not plane[row, column]:
+                break
+            which, start = _next_tile(plane, row, column, tilings, costs, edge)
+            if (total := total + costs[which]) >= 1:
+                return None
+            side = tilings[which].blocks
+            plane[row : row + side, start : start + side] = False
+            covered[index, row : row + side, start : start + side] = True
+            tiles.append((which, index, tilings[which].cut(row, start - edge)))
+    return Chosen(cost=total, tiles=tuple(tiles), covered=covered[:, :rows, edge : edge + columns])
 
 
 def cuts_over(wanted: Blocks, cuts: Sequence[Cut]) -> Chosen | None:
@@ -167,6 +168,24 @@ def cuts_over(wanted: Blocks, cuts: Sequence[Cut]) -> Chosen | None:
     return Chosen(cost=len(tiles) / (len(cuts) * len(wanted)), tiles=tuple(tiles), covered=covered & wanted)
 
 
+def _next_tile(
+    left: Blocks, row: int, column: int, tilings: Sequence[Tiling], costs: Sequence[float], edge: int
+) -> tuple[int, int]:
+    """Return (tiling, first column) of the tile to be laid over what is left at a block, of which no row is above."""
+    small = tilings[0].blocks
+    for which in range(len(tilings) - 1, -1, -1):
+        side = tilings[which].blocks
+        first = max(edge, column - side + 1)
+        within: NDArray[Any] = np.zeros(column + side - first + 1, dtype=np.int64)
+        np.cumsum(np.count_nonzero(left[row : row + side, first : column + side], axis=0), out=within[1:])
+        covers = within[side:] - within[:-side]
+        start = column - int(covers[::-1].argmax())
+        parts = _joined(left[None, row : row + side, start : start + side], small).any(axis=(2, 4))
+        if not which or np.count_nonzero(parts) * costs[0] >= costs[which]:
+            break
+    return which, start
+
+
 def _blocks_over(cut: Cut) -> Iterator[slice]:
     for start, stop in ((cut.top, cut.bottom), (cut.left, cut.right)):
         yield slice(start // BLOCK, -(-stop // BLOCK))
@@ -176,7 +195,3 @@ def _joined(values: NDArray[Any], side: int) -> NDArray[Any]:
     """[N, rows, columns] as [N, rows / side, side, columns / side, side]."""
     frames, rows, columns = values.shape
     return values.reshape(frames, rows // side, side, columns // side, side)
-
-
-def _spread(values: NDArray[Any], side: int) -> NDArray[Any]:
-    return values.repeat(side, axis=1).repeat(side, axis=2)

@@ -130,14 +130,13 @@ def _places(tiling: Tiling, frames: int) -> list[tuple[int, Cut]]:
     """Return (plane, window): the corners, then others at random along the borders, inside, and where tiles lie."""
     random = np.random.default_rng(_SEED)
     across, down = (side - window for side, window in zip(tiling.padded, tiling.window, strict=True))
-    side = tiling.blocks * BLOCK
     places = [(x, y) for y in (0, down) for x in (0, across)]
     for _ in range(_GROUP // 2):
         x, y = (int(random.integers(0, end // tiling.grid + 1)) * tiling.grid for end in (across, down))
         places += [(0, y), (across, y), (x, 0), (x, down), (x, y)]
     cuts = [tiling.window_at(*each) for each in places]
     for _ in range(_GROUP // 2):
-        row, column = (int(random.integers(0, -(-each // side))) for each in (tiling.height, tiling.width))
+        row, column = (int(random.integers(0, -(-each // BLOCK))) for each in (tiling.height, tiling.width))
         cuts.append(tiling.cut(row, column))
     return [(int(random.integers(frames)), cut) for cut in cuts]
 

@@ -32,8 +32,8 @@ def test_a_window_stays_clear_of_its_edges_but_for_those_of_the_frame(
     for tiling in tilings:
         side = tiling.blocks * BLOCK
         assert all(length % network["multiple"] == 0 for length in tiling.window)
-        for row in range(-(-height // side)):
-            for column in range(-(-width // side)):
+        for row in range(-(-height // BLOCK)):
+            for column in range(-(-width // BLOCK)):
                 cut = tiling.cut(row, column)
                 for start, first, stop, tile, frame, end, length in (
                     (cut.x, cut.left, cut.right, column, width, padded[0], tiling.window[0]),
@@ -43,8 +43,8 @@ def test_a_window_stays_clear_of_its_edges_but_for_those_of_the_frame(
                     assert 0 <= start <= end - length
                     assert first == 0 if start == 0 else first >= start + network["halo"]
                     assert stop == frame if start + length == end else stop <= start + length - network["halo"]
-                    assert first <= tile * side
-                    assert stop >= min(frame, tile * side + side)
+                    assert first <= tile * BLOCK
+                    assert stop >= min(frame, tile * BLOCK + side)
 
 
 @pytest.mark.parametrize("seed", range(20))
