@@ -26,7 +26,7 @@ from postfilter.runtime import load_engine
 from postfilter.video import filter_video
 from postfilter.video.reading.source import Source
 from postfilter.video.writing.encoder import EncoderSettings
-from postfilter.video.writing.sink import FileSink
+from postfilter.video.writing.file_sink import FileSink
 
 WIDTH, HEIGHT, RATE = 720, 480, 30
 GOAL_FPS, GOAL_RATIO = 30.0, 3.0

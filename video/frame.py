@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from postfilter.errors import InputError
-from postfilter.video.pixels import PixelFormat, Plane, pixel_format, plane_view
+from postfilter.video.pixels import PixelFormat, Plane, pixel_format, planar, plane_view
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -52,13 +52,12 @@ class Frame:
     colour: ColourTags = ColourTags()
     interlaced: bool = False
     """Whether its two fields were taken at different times; they are then filtered each by itself."""
-    top_field_first: bool = False
     key_frame: bool = False
     qp: NDArray[np.float32] | None = None
     """Quantiser of each block of 16x16 samples, [ceil(H / 16), ceil(W / 16)], where the bitstream tells it and
     it was asked for: as H.264 and HEVC count it, 0..51, and down to -6 for each bit above 8. See `reading.qp`."""
     picture: VideoFrame | None = None
-    """PyAV's frame that owns the memory, where there is one."""
+    """PyAV's frame that owns the memory, where there is one; it knows which field of an interlaced frame is first."""
 
     @property
     def width(self) -> int:
@@ -77,21 +76,20 @@ class Frame:
 
     @classmethod
     def from_av(cls, picture: VideoFrame, *, colour: ColourTags, qp: NDArray[np.float32] | None = None) -> Frame:
-        """Wrap PyAV's frame; its memory is shared.
+        """Wrap PyAV's frame, whose memory is shared; samples that lie together, as in `nv12`, are copied apart.
 
         Raises:
             InputError: its pixel format is none that can be filtered.
         """
-        form = pixel_format(picture.format.name)
+        picture = planar(picture)
         return cls(
             planes=_views(picture),
-            format=form,
+            format=pixel_format(picture.format.name),
             pts=0 if picture.pts is None else picture.pts,
             duration=picture.duration or 0,
             time_base=picture.time_base or Fraction(1, 90000),
             colour=colour,
             interlaced=picture.interlaced_frame,
-            top_field_first=bool(getattr(picture, "top_field_first", False)),
             key_frame=bool(picture.key_frame),
             qp=qp,
             picture=picture,

@@ -218,7 +218,7 @@ def _one(clip: Path, folder: Path, engine: Any, random: Random) -> tuple[str, st
     except PostfilterError as error:
         if [each.name for each in folder.iterdir() if each != source]:
             return "finds", f"left behind: {[each.name for each in folder.iterdir()]} after {error}"
-        if "report it" in str(error) or "cannot write" in str(error):
+        if any(each in str(error) for each in ("report it", "cannot write", "refuses the filtered video")):
             return "finds", str(error)
         return ("refused to read" if refused else f"refused to write: {str(error)[:200]}"), ""
     if refused:

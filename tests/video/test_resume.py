@@ -314,7 +314,8 @@ def test_a_full_disk_keeps_what_is_done_until_there_is_room(
     run(source, tmp_path / "whole.mkv", engine(), codec="ffv1")
     no_room((tmp_path / "whole.mkv").stat().st_size // 2)
     with pytest.raises(
-        OutputError, match=r"cannot write .*out\.mkv \(File too large\); make room, then go on with --resume"
+        OutputError,
+        match=r"cannot write .*out\.mkv \(File too large\); make room on the disk, then go on with",
     ):
         run(source, target, engine(), codec="ffv1")
     work = work_folder_of(target)

@@ -29,9 +29,8 @@ _NOT_CARRIED = {
 _UNSPECIFIED = 2
 _SLOWEST = Fraction(1, 86400)
 """Frames a second: one a day."""
-_TOP_FIELD_FIRST = (2, 4)
-_BOTTOM_FIELD_FIRST = (3, 5)
-"""AVFieldOrder of libavcodec, by what is shown first."""
+_INTERLACED = (2, 3, 4, 5)
+"""AVFieldOrder of libavcodec: two fields, in whatever order they are coded and shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +56,8 @@ class ClipInfo:
     display_matrix: tuple[int, ...] | None
     """Nine numbers as FFmpeg has them, where the picture is to be rotated or mirrored for display."""
     interlaced: bool
-    """Whether the first frame, or the stream's header, says so; a later frame may be of the other kind."""
-    top_field_first: bool
-    """Of interlaced frames, as far as the header tells; each frame carries its own order to the encoder."""
+    """Whether the first frame, or the stream's header, says so; a later frame may be of the other kind, and each
+    carries the order of its fields to the encoder."""
     side_data: dict[str, bytes]
     """What the first frame carries besides its samples: FFmpeg's name -> its structure in memory."""
 
@@ -87,7 +85,6 @@ def describe(
     *,
     form: PixelFormat,
     siting: str,
-    frames: int | None,
     warnings: list[str],
 ) -> ClipInfo:
     """Gather what a track's header and its first frame tell.
@@ -98,7 +95,6 @@ def describe(
         frame: its first frame.
         form: the format in which frames are handed out.
         siting: where chroma samples lie.
-        frames: how many are to be expected.
         warnings: gathers what cannot be carried over.
     """
     context = stream.codec_context
@@ -118,7 +114,7 @@ def describe(
         height=frame.height,
         format=form,
         frame_rate=frame_rate(stream),
-        frames=frames,
+        frames=_expected_frames(stream),
         full_range=form.full_range or int(frame.color_range or context.color_range) == 2,
         matrix=_specified(frame.colorspace, context.colorspace),
         transfer=transfer,
@@ -127,8 +123,7 @@ def describe(
         sample_aspect_ratio=stream.sample_aspect_ratio,
         display_matrix=_display_matrix(side_data, frame.rotation),
         side_data=side_data,
-        interlaced=frame.interlaced_frame or context.field_order in _TOP_FIELD_FIRST + _BOTTOM_FIELD_FIRST,
-        top_field_first=context.field_order in _TOP_FIELD_FIRST,
+        interlaced=frame.interlaced_frame or context.field_order in _INTERLACED,
     )
 
 
@@ -138,6 +133,16 @@ def frame_rate(stream: VideoStream) -> Fraction:
         if rate and _SLOWEST <= rate <= 480:
             return Fraction(rate).limit_denominator(1_000_000)
     return Fraction(25)
+
+
+def _expected_frames(stream: VideoStream) -> int | None:
+    if stream.frames:
+        return stream.frames
+    container: Any = stream.container  # an input's, which the stubs do not tell
+    seconds = Fraction(container.duration or 0, 1_000_000)
+    if stream.duration and stream.time_base:
+        seconds = stream.duration * stream.time_base
+    return round(seconds * frame_rate(stream)) or None
 
 
 def _specified(first: int, second: int) -> int:

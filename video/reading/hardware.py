@@ -9,6 +9,7 @@ import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from postfilter.errors import DeviceError, UnknownNameError
+from postfilter.video.reading.decoding import reason
 
 __all__ = ["open_with_hardware"]
 
@@ -39,8 +40,7 @@ def open_with_hardware(path: Path, name: str) -> Any:
     except av.error.InvalidDataError:
         raise
     except (av.FFmpegError, OSError, RuntimeError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
         raise DeviceError(
-            f"{path} cannot be decoded by {name} here ({reason}); look at the device and its driver, or leave "
+            f"{path} cannot be decoded by {name} here ({reason(error)}); look at the device and its driver, or leave "
             "--hwaccel away: the CPU decodes the same frames"
         ) from error

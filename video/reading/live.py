@@ -18,6 +18,7 @@ from av.stream import Stream
 
 from postfilter.errors import InputError
 from postfilter.video.pixels import FORMATS
+from postfilter.video.reading.decoding import reason
 from postfilter.video.reading.source import Source
 from postfilter.video.reading.timeline import Timeline
 
@@ -119,9 +120,8 @@ class LiveSource(Source):
                 "--input-timeout"
             ) from error
         except (av.FFmpegError, OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
             raise InputError(
-                f"cannot open {self.name} ({reason}); give a file, - for standard input, a URL such as "
+                f"cannot open {self.name} ({reason(error)}); give a file, - for standard input, a URL such as "
                 "udp://127.0.0.1:5000, or a camera such as /dev/video0 (elsewhere with --input-format)"
             ) from error
         start = container.start_time
@@ -171,7 +171,7 @@ class LiveSource(Source):
             planar = _PLANAR.get(name, "yuv420p")
             if not self._frames_read:
                 self.warnings.append(f"frames come as {name} and are converted to {planar}")
-            frame = frame.reformat(format=planar)
+            frame = frame.reformat(format=planar, threads=1)  # several write beyond the ends of their rows
         return super()._accept(frame)
 
 

@@ -108,7 +108,6 @@ class Source:
                 self.first,
                 form=pixel_format(self.first.format.name),
                 siting=siting,
-                frames=self._expected_frames(),
                 warnings=self.warnings,
             )
         except BaseException:
@@ -252,17 +251,6 @@ class Source:
         if is_encrypted(self.path):
             raise InputError(f"{self.path} is encrypted: no frame can be decoded without its key; decrypt it first")
         raise InputError(f"no frame of {self.path} can be decoded: {_DAMAGED}")
-
-    def _expected_frames(self) -> int | None:
-        if self.stream.frames:
-            return self.stream.frames
-        if self.stream.duration:
-            seconds = self.stream.duration * self.tick
-        elif self.container.duration:
-            seconds = Fraction(self.container.duration, 1_000_000)
-        else:
-            return None
-        return round(seconds * frame_rate(self.stream)) or None
 
     def _sum_up(self) -> None:
         decoding = self._decoding

@@ -9,9 +9,10 @@ from typing import Any
 import av
 
 from postfilter.errors import OutputError
+from postfilter.video.reading.decoding import reason
 from postfilter.video.reading.source import Source
 from postfilter.video.writing.encoder import EncoderSettings
-from postfilter.video.writing.sink import FileSink
+from postfilter.video.writing.file_sink import FileSink
 
 __all__ = ["StreamSink", "is_stream"]
 
@@ -88,9 +89,10 @@ class StreamSink(FileSink):
                 "instance mpegts, matroska, nut or flv"
             ) from error
 
-    def _error(self, cause: Exception) -> OutputError:
-        reason = getattr(cause, "strerror", None) or str(cause)
+    def _error(self, cause: Exception, what: str = "the filtered video") -> OutputError:
+        if isinstance(cause, OutputError):
+            return cause
         return OutputError(
-            f"cannot send to {self.target} ({reason}); look whether a receiver is there and reads, and whether "
-            f"{self._output_format} can hold these tracks (--output-format)"
+            f"cannot send to {self.target} ({what}: {reason(cause)}); look whether a receiver is there and "
+            f"reads, and whether {self._output_format} can hold these tracks (--output-format)"
         )

@@ -24,7 +24,8 @@ from postfilter.video.realtime.rungs import Work, build_rungs, engine_label
 from postfilter.video.record import Observer
 from postfilter.video.target import check_target
 from postfilter.video.writing.encoder import EncoderSettings
-from postfilter.video.writing.sink import FileSink, NullSink, Sink
+from postfilter.video.writing.file_sink import FileSink
+from postfilter.video.writing.sink import NullSink, Sink
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine

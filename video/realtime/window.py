@@ -60,7 +60,11 @@ class WindowSink:
     def write_frame(self, frame: VideoFrame) -> None:
         """Convert a frame for the screen; the next `refresh` draws it."""
         picture = frame.reformat(
-            format="rgb24", src_colorspace=self._matrix, src_color_range=self._range, dst_color_range="JPEG"
+            format="rgb24",
+            src_colorspace=self._matrix,
+            src_color_range=self._range,
+            dst_color_range="JPEG",
+            threads=1,  # several write beyond the ends of their rows
         )
         pixels = picture.to_ndarray()
         surface = self._pygame.image.frombuffer(pixels.tobytes(), (picture.width, picture.height), "RGB")

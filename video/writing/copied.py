@@ -15,7 +15,7 @@ from av.stream import Disposition, Stream
 
 from postfilter.errors import OutputError
 
-__all__ = ["CopiedTrack", "copy_metadata", "copy_track", "encoded_metadata", "holds", "keyed_metadata"]
+__all__ = ["CopiedTrack", "copy_metadata", "copy_track", "encoded_metadata", "holds", "keyed_metadata", "track_name"]
 
 _OF_THE_OLD_FILE = {"encoder", "major_brand", "minor_version", "compatible_brands"}
 """Metadata that describes the file that was, not what it shows."""
@@ -31,11 +31,14 @@ class CopiedTrack:
 
     Args:
         track: in the output.
+        source: in the input.
         offset_ticks: subtracted from every timestamp, in ticks of the input track.
     """
 
-    def __init__(self, track: Any, *, offset_ticks: int) -> None:
+    def __init__(self, track: Any, source: Stream, *, offset_ticks: int = 0) -> None:
         self.track = track
+        self.name = track_name(source)
+        """What it is called in messages."""
         self.offset_ticks = offset_ticks
         self.restamped = 0
         """Packets that left with another time than they came with."""
@@ -80,7 +83,7 @@ def copy_track(container: OutputContainer, source: Stream) -> Any | None:
 
     Returns:
         The new track, to which no packets go where it is an attachment; None for a data track that this container has
-        no place for.
+        no place for, and for a cover without a picture.
 
     Raises:
         OutputError: the container cannot hold it, and it is more than data.
@@ -90,11 +93,10 @@ def copy_track(container: OutputContainer, source: Stream) -> Any | None:
     if not holds(container.format.name, source):
         if source.type == "data":
             return None
-        codec = source.codec_context.name if source.codec_context else source.type
         ours, theirs = container.format.name, source.container.format.name
         raise OutputError(
-            f"track {source.index} of the input ({source.type}, {codec}) has no place in a {ours} file, and nothing is "
-            f"dropped silently; write to a file like the input ({theirs}){'' if ours == 'matroska' else ' or an .mkv'}"
+            f"{track_name(source)} has no place in a {ours} file, and nothing is dropped silently; write to a file "
+            f"like the input ({theirs}){'' if ours == 'matroska' else ' or an .mkv'}"
         )
     return _add(container, source)
 
@@ -109,6 +111,12 @@ def holds(format_name: str, source: Stream) -> bool:
     except (ValueError, av.FFmpegError, OSError):
         return False
     return True
+
+
+def track_name(source: Stream) -> str:
+    """Return what a track is called in messages."""
+    codec = source.codec_context.name if source.codec_context else "of no known codec"
+    return f"track {source.index} of the input ({source.type}, {codec})"
 
 
 def copy_metadata(source: InputContainer, target: OutputContainer, *, offset_seconds: Any) -> None:
@@ -146,11 +154,13 @@ def keyed_metadata(source: InputContainer) -> dict[str, str]:
     return {**options, "movie_timescale": str(ticks)} if ticks <= _MOST_TICKS else options
 
 
-def _attach_cover(container: OutputContainer, source: Stream) -> Any:
+def _attach_cover(container: OutputContainer, source: Stream) -> Any | None:
     kind = {"mjpeg": "jpeg"}.get(source.codec_context.name, source.codec_context.name)
     # The picture is needed before the first packet is asked for, so it is read from the file on its own.
     with av.open(source.container.name) as again:
-        picture = next(bytes(each) for each in again.demux(again.streams[source.index]) if each.size)
+        picture = next((bytes(each) for each in again.demux(again.streams[source.index]) if each.size), b"")
+    if not picture:
+        return None
     name = source.metadata.get("filename", "cover." + {"jpeg": "jpg"}.get(kind, kind))
     track = container.add_attachment(name, source.metadata.get("mimetype", f"image/{kind}"), picture)
     for key, value in source.metadata.items():

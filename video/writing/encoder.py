@@ -141,7 +141,8 @@ def encoder_format(settings: EncoderSettings, clip: ClipInfo) -> str:
         f"{settings.codec} cannot encode {clip.format.name}; these can: {', '.join(able)}"
         f"{' (.mkv)' if able == ['ffv1'] else ''}; try --codec {able[0]}"
         if able
-        else f"no encoder here takes {clip.format.name}; convert the clip first, for instance with ffmpeg -pix_fmt"
+        else f"no encoder here takes {clip.format.name}; convert the clip first, for instance with ffmpeg -pix_fmt "
+        "yuv420p"
     )
 
 

@@ -52,7 +52,7 @@ def _copy(old: Path, new: Path, note: str) -> None:
         for each in source.streams:
             track = copy_track(target, each)
             if track is not None and track.type != "attachment":
-                tracks[each.index] = CopiedTrack(track, offset_ticks=0)
+                tracks[each.index] = CopiedTrack(track, each)
         for packet in source.demux():
             if packet.stream.index in tracks and (packet.size or packet.dts is not None):
                 target.mux(tracks[packet.stream.index].prepare(packet))

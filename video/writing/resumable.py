@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -19,18 +18,18 @@ from av.video.stream import VideoStream
 from postfilter import __version__
 from postfilter.errors import OutputError
 from postfilter.runtime.backend import usable_cores
+from postfilter.video.reading.decoding import reason
 from postfilter.video.reading.source import Source
 from postfilter.video.writing.copied import keyed_metadata
 from postfilter.video.writing.encoded import SEGMENT_FRAMES, EncodedTrack
 from postfilter.video.writing.encoder import EncoderSettings, twin_encoder
+from postfilter.video.writing.file_sink import NO_ROOM, FileSink, open_container
 from postfilter.video.writing.journal import Journal, input_identity, sync_file
 from postfilter.video.writing.partial import partial_name, write_partial
-from postfilter.video.writing.sink import NOTHING, FileSink, open_container
+from postfilter.video.writing.sink import NOTHING
 from postfilter.video.writing.work_folder import WorkFolder
 
 __all__ = ["ResumableSink"]
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _log = logging.getLogger(__name__)
 
@@ -269,13 +268,12 @@ class ResumableSink(FileSink):
                 return
             self._release()
 
-    def _error(self, cause: Exception) -> OutputError:
-        if isinstance(cause, OutputError):
-            return cause
-        if getattr(cause, "errno", None) in _NO_ROOM:
-            then = ", then go on with --resume" if self._folder.journal.segments else ""
-            return OutputError(f"cannot write {self.target} ({getattr(cause, 'strerror', cause)}); make room{then}")
-        return super()._error(cause)
+    def _error(self, cause: Exception, what: str = "the filtered video") -> OutputError:
+        if getattr(cause, "errno", None) in NO_ROOM and self._folder.journal.segments:
+            return OutputError(
+                f"cannot write {self.target} ({reason(cause)}); make room on the disk, then go on with --resume"
+            )
+        return super()._error(cause, what)
 
 
 def _threads(codec: str) -> int:
