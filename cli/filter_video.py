@@ -11,6 +11,7 @@ from postfilter.cli.engine_choice import add_engine_choice, add_guard, open_chos
 from postfilter.cli.realtime import (
     PRESET,
     add_realtime_options,
+    check_realtime,
     place,
     refuse_stream_options,
     render_realtime,
@@ -93,8 +94,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     from postfilter.video.writing.encoder import EncoderSettings
 
     if arguments.realtime:
-        if arguments.resume:
-            raise OutputError("a stream in real time cannot be taken up again where it ended; leave out --resume")
+        check_realtime(arguments)
         with watching(arguments) as watch:
             return run_realtime(arguments, reporter, watch)
     refuse_stream_options(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,22 @@ if TYPE_CHECKING:
 
     from postfilter.cli.watching import Watch
 
-__all__ = ["PRESET", "add_realtime_options", "place", "refuse_stream_options", "render_realtime", "run_realtime"]
+__all__ = [
+    "PRESET",
+    "add_realtime_options",
+    "check_realtime",
+    "place",
+    "refuse_stream_options",
+    "render_realtime",
+    "run_realtime",
+]
 
 PRESET = "superfast"
 """Of the encoder, where none is asked for: it shares the machine with the filter."""
 _LATENCY_MS = 200.0
 _TIMEOUT_SECONDS = 10.0
 _FALLBACK_PRECISION = "int8"
-_NOT_IN_REAL_TIME = ("reference", "report", "resume", "strict", "skip_below_qp")
+_NOT_IN_REAL_TIME = ("reference", "report", "resume", "strict", "skip_below_qp", "hwaccel")
 
 
 def add_realtime_options(parser: argparse.ArgumentParser) -> None:
@@ -93,25 +102,38 @@ def refuse_stream_options(arguments: argparse.Namespace) -> None:
         raise InputError(f"{given[0]} needs --realtime, which plays and forwards streams at their own clock; add it")
 
 
+def check_realtime(arguments: argparse.Namespace) -> None:
+    """Refuse what does not go with `--realtime`, before any work is done.
+
+    Raises:
+        InputError: an option, its value, or an encoder's setting.
+        OutputError: no output is named.
+    """
+    from postfilter.video.writing.encoder import EncoderSettings
+
+    for name in _NOT_IN_REAL_TIME:
+        if getattr(arguments, name):
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} does not go with --realtime, which has no time for it; leave one of them out")
+    if arguments.output is None and arguments.sink == "file":
+        raise OutputError("no output is named; give a file, -, a URL or window, or --sink null to measure only")
+    EncoderSettings(codec=arguments.codec, crf=arguments.crf, preset=arguments.preset or PRESET)
+    if arguments.input_timeout is not None and arguments.input_timeout <= 0:
+        raise InputError(f"got --input-timeout {arguments.input_timeout:g}; give more than 0 seconds, for instance 10")
+
+
 def run_realtime(arguments: argparse.Namespace, reporter: Reporter, watch: Watch) -> dict[str, Any]:
     """Do what was asked for, seen by `watch`; return what `--json` prints.
 
     Raises:
         PostfilterError: whatever is wrong.
     """
-    from postfilter.runtime import load_engine
+    from postfilter.runtime import load_engine, read_manifest
     from postfilter.video import open_stream, play_video
-    from postfilter.video.writing.encoder import EncoderSettings
+    from postfilter.video.filtering.qp_skip import wants_qp
 
     target = None if arguments.sink == "null" else arguments.output
-    if target is None and arguments.sink == "file":
-        raise OutputError("no output is named; give a file, -, a URL or window, or --sink null to measure only")
-    for name in _NOT_IN_REAL_TIME:
-        if getattr(arguments, name, None):
-            option = name.replace("_", "-")
-            raise InputError(f"--{option} does not go with --realtime, which has no time for it; leave one of them out")
     encoding = {"codec": arguments.codec, "crf": arguments.crf, "preset": arguments.preset or PRESET}
-    EncoderSettings(**encoding)
     if str(target) == "-":
         target = _claim_stdout()
     # Built before the stream is opened: a camera does not wait.
@@ -120,24 +142,27 @@ def run_realtime(arguments: argparse.Namespace, reporter: Reporter, watch: Watch
         arguments.input,
         input_format=arguments.input_format,
         options=dict(arguments.input_option or ()),
-        timeout_seconds=arguments.input_timeout or _TIMEOUT_SECONDS,
+        timeout_seconds=_TIMEOUT_SECONDS if arguments.input_timeout is None else arguments.input_timeout,
+        qp=any(wants_qp(read_manifest(folder)) for folder in folders),
     )
-    try:
-        engines = [
-            load_engine(
-                folder,
-                bit_depth=source.info.bit_depth,
-                device=arguments.device,
-                threads=arguments.threads,
-                piece=arguments.piece,
-                memory_limit_mb=arguments.memory_limit,
-            )
-            for folder in folders
-        ]
-    except BaseException:
-        source.close()
-        raise
-    with reporter.progress(str(arguments.input)) as update:
+    with ExitStack() as opened, reporter.progress(str(arguments.input)) as update:
+        try:
+            engines = [
+                opened.enter_context(
+                    load_engine(
+                        folder,
+                        bit_depth=source.info.bit_depth,
+                        device=arguments.device,
+                        threads=arguments.threads,
+                        piece=arguments.piece,
+                        memory_limit_mb=arguments.memory_limit,
+                    )
+                )
+                for folder in folders
+            ]
+        except BaseException:
+            source.close()
+            raise
         result = play_video(
             source,
             target,
@@ -179,6 +204,9 @@ def render_realtime(result: dict[str, Any], console: Console) -> None:
     names = {"p50": "p50", "p95": "p95", "p99": "p99", "p99_9": "p99.9"}
     table.add_row("latency", "  ".join(f"{name} {latency[key]:.1f} ms" for key, name in names.items()))
     table.add_row("a frame", "  ".join(f"{name} {value:.1f} ms" for name, value in result["stages_ms"].items()))
+    tiles = result["tiles"]
+    if tiles["reused"]:
+        table.add_row("unchanged", f"{tiles['reused'] / tiles['total']:.0%} of the filtered frames, not filtered again")
     table.add_row("steps", f"{real['steps_down']} down, {real['steps_up']} up")
     for rung in real["rungs"]:
         table.add_row(f"  {rung['name']}", f"{rung['frames']} frames, {rung['seconds']:.1f} s")

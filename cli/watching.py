@@ -68,8 +68,7 @@ class Watch:
             manifest: of the engine, of which the preview tells.
         """
         if self.preview is not None:
-            precision = manifest.precision_run or manifest.precision
-            self.preview.state(subtitle=f"{manifest.model} {precision} {manifest.backend}")
+            self.preview.state(subtitle=manifest.label)
 
         def tell(done: int, total: int | None, **figures: Any) -> None:
             # A bar has room for plain figures alone.

@@ -100,6 +100,11 @@ class EngineManifest:
         """Of the graph's input: the picture's, and one for each further input."""
         return self.channels + len(self.inputs)
 
+    @property
+    def label(self) -> str:
+        """Model, precision and backend, as a person names the engine."""
+        return f"{self.model} {self.precision_run or self.precision} {self.backend}"
+
     def as_json(self) -> dict[str, Any]:
         """Return the manifest as what `json` writes: `size`, `piece` and `inputs` become lists."""
         content = dataclasses.asdict(self)

@@ -319,7 +319,7 @@ def _result(
     return VideoResult(
         input=info.path,
         output=target,
-        engine=f"{manifest.model} {manifest.precision_run or manifest.precision} {manifest.backend}",
+        engine=manifest.label,
         frames_in=frames,
         frames_out=frames,
         frames_resumed=sink.frames_done,

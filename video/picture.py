@@ -115,11 +115,10 @@ def filter_image(
     filtered = _picture(picture, planes, filtered_planes)
     quality = None if jpeg_quality is None else _compare(clean, picture, filtered, jpeg_quality)
     _write(target, filtered, alpha)
-    manifest = engine.manifest
     return ImageResult(
         input=source,
         output=target,
-        engine=f"{manifest.model} {manifest.precision_run or manifest.precision} {manifest.backend}",
+        engine=engine.manifest.label,
         width=picture.shape[1],
         height=picture.shape[0],
         seconds=seconds,

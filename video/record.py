@@ -19,11 +19,13 @@ class FrameRecord:
     """From 0, in the order of presentation."""
     pts_seconds: float
     filter_ms: float
-    """Time since the frame before it came out of the filter, without waiting for the decoder."""
+    """Time since the frame before it came out of the filter, without waiting for the decoder; in real time what
+    filtering it took."""
     change: float
     """Mean absolute difference between filtered and decoded luma, in code values, on a sample of them."""
     latency_ms: float | None = None
-    """From leaving the decoder to leaving the filter, waiting in between included, where somebody looks at it."""
+    """From leaving the decoder (in real time: from its moment by the stream's clock) to leaving the filter, waiting in
+    between included, where somebody looks at it."""
     qp: float | None = None
     """Mean quantiser, where the bitstream tells."""
     tiles: int = 0

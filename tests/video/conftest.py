@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from postfilter.runtime import Engine, EngineManifest, load_engine, sha256_of_file, write_manifest
+from postfilter.runtime.further_inputs import FurtherInput
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -103,6 +104,52 @@ def engine(engine_folders: dict[str, Path]) -> Callable[..., Engine]:
         return loaded[name, bit_depth]
 
     return get
+
+
+def write_steered_engine(folder: Path, *, default: float | None, name: str = "qp") -> Path:
+    """An engine that adds its QP to each sample: a fifth of the code value that stands for it."""
+    node = helper.make_node
+    nodes = [
+        node("Cast", ["samples"], ["codes"], to=TensorProto.FLOAT),
+        node("Div", ["codes", "peak"], ["x"]),
+        node("Conv", ["x", "w"], ["y"], kernel_shape=[1, 1]),
+        node("Mul", ["y", "peak"], ["scaled"]),
+        node("Round", ["scaled"], ["rounded"]),
+        node("Min", ["rounded", "peak"], ["clipped"]),
+        node("Cast", ["clipped"], ["filtered"], to=TensorProto.UINT8),
+    ]
+    weights = {"peak": np.float32(255), "w": np.array([1, 0.2], np.float32).reshape(1, 2, 1, 1)}
+    graph = helper.make_graph(
+        nodes,
+        "steered",
+        [helper.make_tensor_value_info("samples", TensorProto.UINT8, ["N", 2, "H", "W"])],
+        [helper.make_tensor_value_info("filtered", TensorProto.UINT8, ["N", 1, "H", "W"])],
+        [numpy_helper.from_array(np.asarray(value), key) for key, value in weights.items()],
+    )
+    folder.mkdir()
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "model.onnx"
+    )
+    digest = sha256_of_file(folder / "model.onnx")
+    manifest = EngineManifest(
+        model="steered",
+        layout="luma",
+        backend="openvino",
+        backend_version="0",
+        device="CPU",
+        precision="fp32",
+        inputs=(FurtherInput(name=name, maximum=51, default=default),),
+        graph_sha256=digest,
+        files={"model.onnx": digest},
+    )
+    write_manifest(manifest, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def steered() -> Callable[..., Path]:
+    """`steered(folder, default=None)`: `write_steered_engine`."""
+    return write_steered_engine
 
 
 class Clip:

@@ -8,20 +8,18 @@ from typing import Any
 
 import av
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from postfilter.errors import InputError
-from postfilter.runtime import Engine, EngineManifest, load_engine, sha256_of_file, write_manifest
-from postfilter.runtime.further_inputs import FurtherInput
+from postfilter.runtime import Engine, load_engine
 from postfilter.video import FrameRecord, filter_frames, filter_video
 from postfilter.video.filtering.redo import redo_tiles
 from postfilter.video.frame import Frame
 from postfilter.video.reading.source import Source
 
 Write = Callable[..., Path]
+Steered = Callable[..., Path]
 GetEngine = Callable[..., Engine]
 
 _OF_MANY_QP = {"preset": "fast", "crf": "26", "aq-mode": "2", "aq-strength": "2"}
@@ -133,46 +131,6 @@ def test_a_clip_of_a_codec_without_known_qp_is_refused_before_anything_is_writte
     assert list(tmp_path.iterdir()) == [clip]
 
 
-def _steered(folder: Path, *, default: float | None, name: str = "qp") -> Path:
-    """An engine that adds its QP to each sample: a fifth of the code value that stands for it."""
-    node = helper.make_node
-    nodes = [
-        node("Cast", ["samples"], ["codes"], to=TensorProto.FLOAT),
-        node("Div", ["codes", "peak"], ["x"]),
-        node("Conv", ["x", "w"], ["y"], kernel_shape=[1, 1]),
-        node("Mul", ["y", "peak"], ["scaled"]),
-        node("Round", ["scaled"], ["rounded"]),
-        node("Min", ["rounded", "peak"], ["clipped"]),
-        node("Cast", ["clipped"], ["filtered"], to=TensorProto.UINT8),
-    ]
-    weights = {"peak": np.float32(255), "w": np.array([1, 0.2], np.float32).reshape(1, 2, 1, 1)}
-    graph = helper.make_graph(
-        nodes,
-        "steered",
-        [helper.make_tensor_value_info("samples", TensorProto.UINT8, ["N", 2, "H", "W"])],
-        [helper.make_tensor_value_info("filtered", TensorProto.UINT8, ["N", 1, "H", "W"])],
-        [numpy_helper.from_array(np.asarray(value), key) for key, value in weights.items()],
-    )
-    folder.mkdir()
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "model.onnx"
-    )
-    digest = sha256_of_file(folder / "model.onnx")
-    manifest = EngineManifest(
-        model="steered",
-        layout="luma",
-        backend="openvino",
-        backend_version="0",
-        device="CPU",
-        precision="fp32",
-        inputs=(FurtherInput(name=name, maximum=51, default=default),),
-        graph_sha256=digest,
-        files={"model.onnx": digest},
-    )
-    write_manifest(manifest, folder)
-    return folder
-
-
 def _changes(clip: Path, engine: Engine) -> Iterator[NDArray[Any]]:
     """How much each luma sample was lifted, capped where it is near white."""
     for before, frame in zip(_decoded(clip), filter_frames(clip, engine, guard="off"), strict=True):
@@ -187,37 +145,37 @@ def _changes(clip: Path, engine: Engine) -> Iterator[NDArray[Any]]:
     ],
 )
 def test_an_engine_that_reads_the_qp_is_told_that_of_each_block(
-    tmp_path: Path, write: Write, suffix: str, codec: str, options: dict[str, str]
+    tmp_path: Path, write: Write, steered: Steered, suffix: str, codec: str, options: dict[str, str]
 ) -> None:
     clip = write(tmp_path / f"clip.{suffix}", size=(150, 90), codec=codec, options=options)
     levels = _levels(clip)
     assert len({float(each.mean()) for each in levels}) > 1
-    with load_engine(_steered(tmp_path / "engine", default=None), threads=1) as engine:
+    with load_engine(steered(tmp_path / "engine", default=None), threads=1) as engine:
         for change, qp in zip(_changes(clip, engine), levels, strict=True):
             seen = change >= 0
             assert seen.any()
             np.testing.assert_array_equal(change[seen], _spread(qp, change.shape)[seen])
 
 
-def test_what_is_not_known_takes_the_default_or_is_refused(tmp_path: Path, write: Write) -> None:
+def test_what_is_not_known_takes_the_default_or_is_refused(tmp_path: Path, write: Write, steered: Steered) -> None:
     clip = write(tmp_path / "clip.mkv", codec="ffv1")
-    with load_engine(_steered(tmp_path / "blind", default=40), threads=1) as engine:
+    with load_engine(steered(tmp_path / "blind", default=40), threads=1) as engine:
         assert {int(value) for change in _changes(clip, engine) for value in np.unique(change)} <= {-1, 40}
     for name, message in (
         ("qp", r"the QP of .* is not known: its codec is ffv1"),
         ("grain", r"reads grain besides the picture; what can be told of a frame is qp"),
     ):
-        folder = _steered(tmp_path / name, default=None, name=name)
+        folder = steered(tmp_path / name, default=None, name=name)
         with load_engine(folder, threads=1) as engine, pytest.raises(InputError, match=message):
             next(filter_frames(clip, engine))
 
 
-def test_tiles_that_are_filtered_again_are_told_the_qp_of_their_blocks(tmp_path: Path) -> None:
+def test_tiles_that_are_filtered_again_are_told_the_qp_of_their_blocks(tmp_path: Path, steered: Steered) -> None:
     samples = np.random.default_rng(4).integers(0, 190, (2, 1, 230, 410), dtype=np.uint8)
     qp = np.random.default_rng(5).integers(0, 52, (2, 15, 26)).astype(np.float32)
     few = [(1, slice(64, 128), slice(128, 192)), (1, slice(192, 230), slice(320, 410))]
     many = [(0, slice(y, y + 64), slice(x, x + 64)) for y in (0, 64) for x in (0, 64, 128, 192, 256, 320)]
-    with load_engine(_steered(tmp_path / "engine", default=None), threads=1) as engine:
+    with load_engine(steered(tmp_path / "engine", default=None), threads=1) as engine:
         wanted = engine(samples, inputs={"qp": qp})
         redone = redo_tiles(engine, samples, samples, few + many, {"qp": qp, "of another engine": qp})
     for n, rows, columns in few + many:

@@ -14,12 +14,12 @@ from postfilter.runtime.stream_item import StreamItem
 from postfilter.video.reading.qp import QP_CODECS
 
 if TYPE_CHECKING:
-    from postfilter.runtime import Engine
+    from postfilter.runtime import Engine, EngineManifest
     from postfilter.video.frame import Frame
     from postfilter.video.pixels import Plane
     from postfilter.video.reading.source import Source
 
-__all__ = ["FEEDS", "Blocks", "QpSteering", "QpUse", "block_qp", "told", "wants_qp"]
+__all__ = ["FEEDS", "Blocks", "QpSteering", "QpUse", "block_qp", "check_inputs", "told", "wants_qp"]
 
 Blocks = NDArray[np.bool_]
 """Which blocks of 16x16 samples, [N, ceil(H / 16), ceil(W / 16)]."""
@@ -75,9 +75,30 @@ def told(engine: Engine, frame: Frame) -> dict[str, NDArray[Any]]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def wants_qp(engine: Engine, skip_below: float | None = None) -> bool:
+def wants_qp(engine: Engine | EngineManifest, skip_below: float | None = None) -> bool:
     """Whether the QP of frames is to be read."""
     return skip_below is not None or any(each.name == "qp" for each in engine.inputs)
+
+
+def check_inputs(source: Source, engine: Engine, *, skip_below: float | None = None) -> None:
+    """Refuse what is to be known of frames and is not.
+
+    Raises:
+        InputError: the QP is not known, and blocks are to be skipped by it or the engine has no default for it; or the
+            engine reads something that is never known and has no default for it.
+    """
+    needed = [each.name for each in engine.inputs if each.default is None]
+    if source.qp_source is None and (skip_below is not None or "qp" in needed):
+        raise InputError(
+            f"the QP of {source.path} is not known: its codec is {source.codec}, and it is read from "
+            f"{', '.join(QP_CODECS)} alone, of a source opened with qp=True; leave out --skip-below-qp, or take an "
+            "engine that does without"
+        )
+    if unknown := [name for name in needed if name not in FEEDS]:
+        raise InputError(
+            f"the engine {engine.manifest.model} reads {', '.join(unknown)} besides the picture; what can be told "
+            f"of a frame is {', '.join(FEEDS)}: take another engine"
+        )
 
 
 class QpSteering:
@@ -89,29 +110,16 @@ class QpSteering:
         skip_below: blocks with a lower QP leave as they came; None filters all.
 
     Raises:
-        InputError: the QP of this codec is not known and blocks are to be skipped by it; or the engine reads something
-            that is not known and has no default for it.
+        InputError: see `check_inputs`.
     """
 
     def __init__(self, source: Source, engine: Engine, *, skip_below: float | None = None) -> None:
+        check_inputs(source, engine, skip_below=skip_below)
         self._source, self._skip_below = source.qp_source, skip_below
         self._engine = engine
         self._frames = self._without = self._skipped = self._frames_skipped = self._blocks = 0
         self._sum, self._known = 0.0, 0
         self._least, self._most = np.inf, -np.inf
-        unknown = [each.name for each in engine.inputs if each.name not in FEEDS and each.default is None]
-        if self._source is None and (
-            skip_below is not None or any(each.name == "qp" and each.default is None for each in engine.inputs)
-        ):
-            raise InputError(
-                f"the QP of {source.path} is not known: its codec is {source.codec}, and it is read from "
-                f"{', '.join(QP_CODECS)} alone; leave out --skip-below-qp, or take an engine that does without"
-            )
-        if unknown:
-            raise InputError(
-                f"the engine {engine.manifest.model} reads {', '.join(unknown)} besides the picture; what can be told "
-                f"of a frame is {', '.join(FEEDS)}: take another engine"
-            )
 
     def item(self, frame: Frame, samples: Plane) -> StreamItem:
         """Return the samples of a frame, with what of them is left alone and what the engine is told of them."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from postfilter.errors import InputError
 from postfilter.runtime.memory import PeakMemory
+from postfilter.runtime.tile_reuse import TileUse
 from postfilter.video.filtering.guard import GuardMode, GuardReport
-from postfilter.video.filtering.qp_skip import wants_qp
+from postfilter.video.filtering.qp_skip import check_inputs, wants_qp
 from postfilter.video.frame import Frame
 from postfilter.video.reading.live import LiveSource, is_live
 from postfilter.video.reading.source import Source
@@ -20,7 +21,7 @@ from postfilter.video.realtime.ladder import Ladder, LadderSettings
 from postfilter.video.realtime.output import StreamSink, is_stream
 from postfilter.video.realtime.player import Player
 from postfilter.video.realtime.result import RealtimeResult, RungUse
-from postfilter.video.realtime.rungs import Work, build_rungs, engine_label
+from postfilter.video.realtime.rungs import Work, build_rungs
 from postfilter.video.record import Observer
 from postfilter.video.target import check_target
 from postfilter.video.writing.encoder import EncoderSettings
@@ -88,7 +89,8 @@ def play_video(
     A live stream (anything but a file) ends with Ctrl-C as with its own end: the output is finished and kept.
 
     Args:
-        source: a file, `-`, a URL, a named pipe, a camera; or what `open_stream` opened, which is closed.
+        source: a file, `-`, a URL, a named pipe, a camera; or what `open_stream` opened, with `qp` where an engine
+            reads that; it is closed.
         target: a file; `-` (standard output, which nothing else may use then), `pipe:N` or a URL; `window`; None
             measures without output.
         engines: from the best to the cheapest, loaded for the stream's bit depth.
@@ -105,7 +107,8 @@ def play_video(
         on_progress: called as on_progress(frames written, frames expected or None, fps=…, missed=…, rung=…).
 
     Raises:
-        InputError: the stream cannot be read or filtered; where it breaks off, the output is finished before.
+        InputError: the stream cannot be read or filtered, or an engine reads what is not known of its frames; where it
+            breaks off, the output is finished before.
         OutputError: the target exists or cannot be written or reached, or cannot hold what the stream holds.
         MissingDependencyError: a window is asked for and pygame-ce is not installed.
         KeyboardInterrupt: a file was played and Ctrl-C came; an unfinished output file is removed.
@@ -121,6 +124,8 @@ def play_video(
         cleanup.callback(clip.close)
         name = clip.name if isinstance(clip, LiveSource) else str(clip.path)
         live = isinstance(clip, LiveSource)
+        for engine in engines:
+            check_inputs(clip, engine)
         rungs, works = build_rungs(clip.info, engines, guard=guard)
         ladder = Ladder(
             rungs,
@@ -160,7 +165,7 @@ def play_video(
 
 def _warm_up(works: Sequence[Work], clip: Source, ladder: Ladder) -> None:
     """Compile every engine, and let the ladder know what each costs before the clock starts."""
-    frame = Frame.from_av(clip.first, colour=clip.info.colour)
+    frame = Frame.from_av(clip.first, colour=clip.info.colour, qp=clip.qp_of(clip.first))
     for index, work in enumerate(works):
         work(frame.copy())
         for _ in range(_WARM_UPS):
@@ -219,12 +224,13 @@ def _result(
     return RealtimeResult(
         input=name,
         output=None if target is None else str(target),
-        engines=tuple(dict.fromkeys(engine_label(each.engine) for each in works)),
+        engines=tuple(dict.fromkeys(each.engine.manifest.label for each in works)),
         frames_in=player.frames_in,
         frames_out=player.frames_out,
         frames_dropped=player.frames_dropped,
         frames_missed=player.frames_missed,
         frames_filtered=sum(each.frames for each in works),
+        tiles=sum((each.tiles for each in works), TileUse()),
         guard=guard,
         width=info.width,
         height=info.height,
@@ -254,10 +260,7 @@ def _merged(reports: Sequence[GuardReport]) -> GuardReport:
     """The reports of all engines as one, its events in the order of the frames."""
     total = GuardReport(events=sorted((event for each in reports for event in each.events), key=lambda e: e.frame))
     for each in reports:
-        total.frames_flagged += each.frames_flagged
-        total.frames_redone += each.frames_redone
-        total.frames_passed += each.frames_passed
-        total.tiles_flagged += each.tiles_flagged
+        total.add(each.counts())
     return total
 
 

@@ -239,17 +239,23 @@ class Player:
                 ladder.measured(now, choice, now - started)
                 self.busy_seconds["filter"] += now - started
             if decoded is not None:
-                self._show(decoded, due, filter_seconds=time.perf_counter() - started)
+                work = None if choice.work is None else self._works[choice.work]
+                self._show(decoded, due, work, filter_seconds=time.perf_counter() - started)
             self._ready.put(due)
         self._ready.close()
 
-    def _show(self, decoded: Frame, due: _Due, *, filter_seconds: float) -> None:
+    def _show(self, decoded: Frame, due: _Due, work: Work | None, *, filter_seconds: float) -> None:
+        """Tell the observers of a frame, and of the work that filtered it; None where it passed."""
         record = FrameRecord(
             index=due.index,
             pts_seconds=due.frame.pts_seconds,
             filter_ms=1000 * filter_seconds,
             change=mean_change(decoded.planes[0], due.frame.planes[0]),
             latency_ms=1000 * (time.perf_counter() - due.moment),
+            qp=None if decoded.qp is None else float(decoded.qp.mean()),
+            tiles=0 if work is None else work.last.total,
+            tiles_reused=0 if work is None else work.last.reused,
+            guard=None if work is None else work.objection,
         )
         for observer in self._observers:
             observer.see(record, decoded, due.frame)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from postfilter.runtime.tile_reuse import TileUse
     from postfilter.video.filtering.guard import GuardReport
     from postfilter.video.reading.damage import Damage
 
@@ -41,6 +42,8 @@ class RealtimeResult:
     frames_missed: int
     """Written after their deadline."""
     frames_filtered: int
+    tiles: TileUse
+    """Blocks of 16x16 samples of the filtered frames; those of a frame that did not change were not filtered again."""
     guard: GuardReport
     """Frames of which the engine made something else than filtering does."""
     width: int
@@ -78,7 +81,7 @@ class RealtimeResult:
         """Return the result as plain data, with the keys of `filter-video` and one for real time."""
         content = dict(vars(self))
         content["engine"] = self.engines[0]
-        content["tiles"] = {"total": 0, "reused": 0}
+        content["tiles"] = asdict(self.tiles)
         content["guard"] = self.guard.as_json()
         content["damage"] = self.damage.as_json()
         content["quality"] = None

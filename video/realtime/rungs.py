@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from postfilter.errors import PostfilterError
+from postfilter.runtime.changes import block_grid
+from postfilter.runtime.tile_reuse import TileUse
 from postfilter.video.filtering.guard import Guard
 from postfilter.video.filtering.planes import LumaPlanes, RgbPlanes, planes_for
 from postfilter.video.filtering.qp_skip import told
@@ -24,22 +27,36 @@ if TYPE_CHECKING:
     from postfilter.video.pixels import Plane
     from postfilter.video.reading.source import ClipInfo
 
-__all__ = ["GreyPlanes", "Work", "build_rungs", "engine_label"]
+__all__ = ["GreyPlanes", "Work", "build_rungs"]
 
 
 class Work:
     """One filter of the ladder: an engine, and how frames are given to it.
 
+    A picture that stands still is filtered once: samples that are those filtered before get the output of these.
+
     Args:
         engine: what filters, one frame at a time: nothing waits for the frame after it.
         planes: how frames are given to it.
         guard: what is done where the engine's output is no filtering; there is no time to filter again.
+
+    Attributes:
+        frames: how many it was given, those that are only tried out left out.
+        tiles: what became of the tiles of them all.
+        last: of the frame that came last.
+        objection: what the guard found in the frame that came last, and did; None where all was well.
     """
 
     def __init__(self, engine: Engine, planes: FramePlanes, guard: GuardMode = "pass") -> None:
         self.engine, self.planes = engine, planes
         self.guard = Guard(engine, mode="pass" if guard == "redo" else guard)
         self.frames = 0
+        self.tiles = self.last = TileUse()
+        self.objection: str | None = None
+        self._before: Plane | None = None
+        """A copy of what the engine filtered last, whose own memory may be written to since."""
+        self._after: Plane | None = None
+        """What it made of it."""
 
     def __call__(self, frame: Frame, index: int | None = None) -> Frame:
         """Return the frame filtered.
@@ -52,16 +69,31 @@ class Work:
             PostfilterError: the engine fails.
         """
         before = self.planes.take(frame)
+        after = self._known(before) if index is not None else None
+        blocks = math.prod(block_grid(before.shape))
+        self.last = TileUse(total=blocks, reused=0 if after is None else blocks)
+        if after is None:
+            after = self._filtered(before, frame)
+        if index is not None:
+            self.frames += 1
+            self.tiles += self.last
+            after, self.objection = self.guard.check(before, after, frame=index, pts_seconds=frame.pts_seconds)
+        return self.planes.put(frame, before, after)
+
+    def _known(self, before: Plane) -> Plane | None:
+        """The output of the same samples, where they are those that were filtered last."""
+        return self._after if self._before is not None and np.array_equal(before, self._before) else None
+
+    def _filtered(self, before: Plane, frame: Frame) -> Plane:
         try:
             after = self.engine(before, inputs=told(self.engine, frame))
         except PostfilterError:
             raise
         except Exception as error:
             raise PostfilterError(f"the engine failed ({error}); try another precision or --backend") from error
-        if index is not None:
-            self.frames += 1
-            after, _ = self.guard.check(before, after, frame=index, pts_seconds=frame.pts_seconds)
-        return self.planes.put(frame, before, after)
+        if not self.engine.inputs:  # whose values may change where the picture does not
+            self._before, self._after = before.copy(), after
+        return after
 
 
 class GreyPlanes(LumaPlanes):
@@ -107,7 +139,7 @@ def build_rungs(
         InputError: an engine cannot filter this clip.
     """
     works = [Work(engine, planes_for(clip, engine), guard) for engine in engines]
-    labels = [engine_label(engine) for engine in engines]
+    labels = [engine.manifest.label for engine in engines]
     rungs = [
         Rung(name=f"{label} ({index + 1})" if labels.count(label) > 1 else label, work=index)
         for index, label in enumerate(labels)
@@ -119,9 +151,3 @@ def build_rungs(
     rungs.append(Rung(name="half", work=len(works) - 1, every=2))
     rungs.append(Rung(name="pass", work=None))
     return rungs, works
-
-
-def engine_label(engine: Engine) -> str:
-    """Return model, precision and backend."""
-    manifest = engine.manifest
-    return f"{manifest.model} {manifest.precision_run or manifest.precision} {manifest.backend}"

@@ -17,7 +17,7 @@ import pytest
 from av import VideoFrame
 
 from postfilter.errors import InputError, MissingDependencyError, OutputError
-from postfilter.runtime import Engine
+from postfilter.runtime import Engine, load_engine
 from postfilter.video import filter_frames, open_stream, play_video
 from postfilter.video.reading.source import Source
 from postfilter.video.realtime.clock import StreamClock
@@ -245,6 +245,28 @@ def test_without_pygame_the_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pygame", None)
     with pytest.raises(MissingDependencyError, match=r"postfilter\[display\]"):
         play_video(sounding("mkv", frames=8), "window", [engine()])
+
+
+def test_an_engine_that_reads_the_qp_is_told_it(
+    steered: Callable[..., Path], write: Callable[..., Path], seen: Any, tmp_path: Path
+) -> None:
+    clip = write(tmp_path / "clip.mkv", options={"qp": "30"}, pts=list(range(6)))
+    unknown = write(tmp_path / "unknown.mkv", codec="ffv1", pts=list(range(6)))
+    relaxed: dict[str, Any] = {"codec": "ffv1", "guard": "off", "latency_ms": 5000}
+    with load_engine(steered(tmp_path / "engine", default=None), threads=1) as engine:
+        assert play_video(clip, tmp_path / "told.mkv", [engine], **relaxed).frames_filtered == 6
+        wanted = list(filter_frames(clip, engine, guard="off"))
+        for planes, frame in zip(seen(tmp_path / "told.mkv").planes, wanted, strict=True):
+            np.testing.assert_array_equal(planes[0], frame.planes[0])
+        with pytest.raises(InputError, match="its codec is ffv1"):
+            play_video(unknown, tmp_path / "never.mkv", [engine])
+        with pytest.raises(InputError, match="qp=True"):
+            play_video(open_stream(clip), tmp_path / "never.mkv", [engine])
+        assert not (tmp_path / "never.mkv").exists()
+    with load_engine(steered(tmp_path / "blind", default=40), threads=1) as engine:
+        play_video(unknown, tmp_path / "default.mkv", [engine], **relaxed)
+    before, after = (seen(each).planes[0][0] for each in (unknown, tmp_path / "default.mkv"))
+    np.testing.assert_array_equal(after, np.minimum(before.astype(int) + 40, 255))
 
 
 def test_refusals_name_what_to_try(

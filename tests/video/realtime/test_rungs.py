@@ -61,3 +61,18 @@ def test_what_the_guard_objects_to_passes_through(engine: Callable[..., Engine],
     after = work(frame.copy(), 0)
     np.testing.assert_array_equal(after.planes[0], frame.planes[0])
     assert (work.frames, work.guard.report.frames_passed) == (1, 1)
+
+
+def test_a_picture_that_stands_still_is_filtered_once(engine: Callable[..., Engine], clip: Source) -> None:
+    work: Work = build_rungs(clip.info, [engine()])[1][0]
+    first, *_ = (Frame.from_av(each, colour=clip.info.colour).copy() for each in clip.frames())
+    other = first.copy()
+    other.planes[0][20, 30] ^= 1
+    outputs, reused = [], []
+    for index, frame in enumerate([first, first, other, other, first]):
+        outputs.append(luma_of(work(frame.copy(), index)))
+        reused.append(work.last.reused > 0)
+    assert reused == [False, True, False, True, False]
+    assert (work.tiles.total, work.tiles.reused) == (5 * work.last.total, 2 * work.last.total)
+    for output, frame in zip(outputs, [first, first, other, other, first], strict=True):
+        np.testing.assert_array_equal(output, engine()(frame.planes[0][None, None])[0, 0])
