@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def widened(blocks: Blocks, reach: int) -> Blocks:
     return wide
 
 
-def samples_of(blocks: Blocks, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which samples of planes of `shape` lie in the blocks: [N, 1, H, W]."""
-    spread = blocks.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)
+def samples_of(blocks: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the value of each block for each of its samples: [N, 1, H, W] for planes of `shape`."""
+    spread = blocks.repeat(BLOCK, axis=2).repeat(BLOCK, axis=1)
     return spread[:, None, : shape[2], : shape[3]]

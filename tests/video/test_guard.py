@@ -54,9 +54,9 @@ def test_statistics_are_those_of_the_tiles(dtype: type, shape: tuple[int, ...]) 
     plane = before[-1, -1].astype(int)
     for r, (top, bottom) in enumerate(rows):
         for c, (left, right) in enumerate(columns):
-            tile = np.s_[-1, -1, top:bottom, left:right]
-            assert seen.change[-1, -1, r, c] == pytest.approx(np.abs(before[tile].astype(int) - after[tile]).mean())
             looked_at = [y for y in range(0, max(height - 1, 1), 5) if top <= y < bottom]
+            change = np.abs(before[-1, -1].astype(int) - after[-1, -1])[looked_at, left:right]
+            assert seen.change[-1, -1, r, c] == pytest.approx(change.mean())
             assert seen.mean_before[-1, -1, r, c] == pytest.approx(plane[looked_at, left:right].mean())
             if min(height, width) > 1:
                 y, x = np.array(looked_at)[:, None], np.arange(left, min(right, width - 1))

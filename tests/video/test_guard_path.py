@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from postfilter.errors import InputError, PostfilterError, UnknownNameError
 from postfilter.runtime import Engine, EngineManifest, load_engine, sha256_of_file, write_manifest
 from postfilter.video import filter_image, filter_video
 from postfilter.video.filtering.guard import Guard
+from postfilter.video.filtering.planes import LumaPlanes
 from postfilter.video.filtering.redo import redo_tiles
+from postfilter.video.filtering.stage import FrameFilter
 from postfilter.video.filtering.tile_statistics import tile_spans
+from postfilter.video.frame import Frame
 
 Write = Callable[..., Path]
 Seen = Callable[[Path], Any]
@@ -258,6 +262,37 @@ def test_what_is_right_is_returned_as_it_is(mild: Engines, photograph: NDArray[n
     before = np.ascontiguousarray(photograph[:200, :300, 0])[None, None]
     after = mild()(before)
     assert Guard(mild("none", precision="int8")).check(before, after, frame=0, pts_seconds=0.0) == (after, None)
+
+
+@pytest.mark.parametrize(("damage", "flagged"), [("none", 0), ("shift", 6)])
+def test_a_still_picture_is_judged_once_and_every_flagged_frame_counted(
+    mild: Engines, photograph: NDArray[np.uint8], damage: str, flagged: int
+) -> None:
+    engine = mild(damage)
+    one, other = (np.ascontiguousarray(photograph[top : top + 192, :256, 1]) for top in (0, 100))
+
+    def run(*, reuse: bool) -> tuple[list[Any], int]:
+        frames = [
+            Frame.from_planes([each], format="gray", pts=number, time_base=Fraction(1, 25))
+            for number, each in enumerate([one, one, one, other, other, one])
+        ]
+        filtering = FrameFilter(engine, LumaPlanes(), guard=Guard(engine, mode="pass"), reuse=reuse)
+        told = [(each.frame.planes[0].tobytes(), each.record.change) for each in filtering.stream(frames)]
+        return told, filtering.guard.report.frames_flagged
+
+    assert run(reuse=True) == run(reuse=False)
+    assert run(reuse=True)[1] == flagged
+
+
+def test_what_was_right_is_not_looked_at_again_until_it_changes(mild: Engines, photograph: NDArray[np.uint8]) -> None:
+    before = np.ascontiguousarray(photograph[:192, :256, 1])[None, None]
+    right, wrong = mild()(before), mild("shift")(before)
+    guard = Guard(mild("shift"), mode="warn")
+    looked_at = [(right, False), (wrong, True), (wrong, False), (wrong, True), (right, False)]
+    found = [
+        guard.check(before, after, frame=0, pts_seconds=0.0, unchanged=unchanged)[1] for after, unchanged in looked_at
+    ]
+    assert [each is not None for each in found] == [False, False, True, True, False]
 
 
 @pytest.mark.parametrize("size", [(640, 480), (321, 243), (130, 20), (16, 16)])

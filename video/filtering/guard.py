@@ -112,6 +112,8 @@ class Guard:
         self.report = GuardReport()
         self._mode, self._engine = mode, engine
         self._limits = limits_for(engine.manifest)
+        self._clean = False
+        """Whether nothing was found in the last frame."""
         self._reference = None if mode != "redo" or _is_reference(engine.manifest) else reference
         self._opened: Engine | None = None
         """The reference engine that was opened here, to be closed."""
@@ -119,7 +121,14 @@ class Guard:
             self._check(self._reference)
 
     def check(
-        self, before: Plane, after: Plane, *, frame: int, pts_seconds: float, inputs: Mapping[str, Any] | None = None
+        self,
+        before: Plane,
+        after: Plane,
+        *,
+        frame: int,
+        pts_seconds: float,
+        inputs: Mapping[str, Any] | None = None,
+        unchanged: bool = False,
     ) -> tuple[Plane, str | None]:
         """Return what is to be used in place of `after`, and what was found and done, None where all is well.
 
@@ -129,10 +138,12 @@ class Guard:
             frame: its number, for the report.
             pts_seconds: its time, for the report.
             inputs: what the engine was told besides, one value for each block of 16x16 samples.
+            unchanged: both are what they were in the last call, so if nothing was found then, nothing is now.
         """
-        if self._mode == "off":
+        if self._mode == "off" or (unchanged and self._clean):
             return after, None
         verdict = judge(before, after, bit_depth=self._engine.bit_depth, limits=self._limits)
+        self._clean = verdict is None
         if verdict is None:
             return after, None
         boxes = verdict.boxes(*before.shape[-2:])

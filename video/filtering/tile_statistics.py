@@ -14,8 +14,10 @@ __all__ = ["TileStatistics", "tile_spans", "tile_statistics"]
 
 _TILE = 64
 _ROW_STEP = 5
-"""Means and detail are of every fifth row, which is what makes them cheap. The step is odd: networks that compute 2x2
-or 4x4 samples at once can fail in one row of these, and every fifth row meets them all."""
+"""All but the largest change is of every fifth row, which is what makes it cheap. The step is odd: networks that
+compute 2x2 or 4x4 samples at once can fail in one row of these, and every fifth row meets them all."""
+_BAND_BYTES = 512 * 1024
+"""So much is worked on at a time: it stays in the cache, and is memory that the process has already."""
 
 Figures = NDArray[np.float64]
 
@@ -34,7 +36,7 @@ class TileStatistics:
 
     @property
     def change(self) -> Figures:
-        """Mean absolute difference between before and after, over all samples."""
+        """Mean absolute difference between before and after."""
         return self._figures[:, :, 0]
 
     @property
@@ -87,37 +89,27 @@ def tile_statistics(before: Plane, after: Plane) -> TileStatistics:
     import cv2
 
     frames, channels, height, width = before.shape
-    bands, starts, areas = _geometry(height, width)
-    # OpenCV sums bytes into integers and longer samples into floats.
-    kind, dtype = (cv2.CV_32S, np.int32) if before.dtype == np.uint8 else (cv2.CV_32F, np.float32)
-    sums = np.empty((frames * channels, len(bands), 5, width), dtype)
-    largest = 0
+    tops, lefts, areas = _geometry(height, width)
+    largest = cv2.norm(before.reshape(-1, width), after.reshape(-1, width), cv2.NORM_INF)
     planes = (each.reshape(-1, height, width) for each in (before, after))
-    for plane_sums, old, new in zip(sums, *planes, strict=True):
-        change = cv2.absdiff(old, new)
-        largest = max(largest, int(change.max()))
-        few = _few_rows(old, new)
-        for total, (rows, few_rows) in zip(plane_sums, bands, strict=True):
-            cv2.reduce(change[rows], 0, cv2.REDUCE_SUM, dst=total[:1], dtype=kind)
-            cv2.reduce(few[few_rows], 0, cv2.REDUCE_SUM, dst=total[1:].reshape(1, -1), dtype=kind)
-    totals = np.add.reduceat(sums, starts, axis=-1).swapaxes(1, 2)
-    return TileStatistics((totals / areas).reshape(frames, channels, *areas.shape), largest)
+    sums = np.stack([_row_sums(old, new) for old, new in zip(*planes, strict=True)])
+    totals = np.add.reduceat(sums, tops, axis=2)
+    if len(lefts) < totals.shape[3]:
+        totals = np.add.reduceat(totals, lefts, axis=3)
+    return TileStatistics((totals / areas).reshape(frames, channels, *areas.shape), int(largest))
 
 
 @functools.lru_cache(maxsize=8)
-def _geometry(height: int, width: int) -> tuple[list[tuple[slice, slice]], list[int], Figures]:
-    """The rows of each tile, of all and of those that are looked at; where columns of tiles start; samples summed."""
+def _geometry(height: int, width: int) -> tuple[list[int], list[int], Figures]:
+    """Where tiles start: which of the rows that are looked at, which 64 columns; samples summed."""
     spans, columns = tile_spans(height), tile_spans(width)
-    few = [slice(-(-top // _ROW_STEP), -(-bottom // _ROW_STEP)) for top, bottom in spans]
-    few[-1] = slice(few[-1].start, _few(height))
-    bands = [(slice(*span), rows) for span, rows in zip(spans, few, strict=True)]
+    tops = [-(-top // _ROW_STEP) for top, _ in spans]
     wide = np.array([stop - start for start, stop in columns])
     # The last column has no neighbour to its right.
     pairs = np.maximum(np.append(wide[:-1], wide[-1] - 1), 1)
-    high = np.array([bottom - top for top, bottom in spans])[:, None]
-    seen = np.array([rows.stop - rows.start for rows in few])[:, None]
-    areas = np.stack([high * wide, seen * wide, seen * wide, seen * pairs, seen * pairs]).astype(np.float64)
-    return bands, [start for start, _ in columns], areas
+    seen = np.diff([*tops, _few(height)])[:, None]
+    areas = np.stack([seen * each for each in (wide, wide, wide, pairs, pairs)]).astype(np.float64)
+    return tops, [start // _TILE for start, _ in columns], areas
 
 
 def _few(height: int) -> int:
@@ -125,17 +117,29 @@ def _few(height: int) -> int:
     return -(-max(height - 1, 1) // _ROW_STEP)
 
 
-def _few_rows(*planes: NDArray[Any]) -> NDArray[Any]:
-    """Every fifth row of each plane side by side, then the detail of each: [rows, 2 * planes * W]."""
+def _row_sums(old: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
+    """Sums of each 64 columns of every fifth row: [change, before, after, detail before and after; rows, W / 64]."""
     import cv2
 
-    height, width = planes[0].shape
-    count = _few(height)
-    few = np.zeros((count, 2, len(planes), width), planes[0].dtype)
-    for number, plane in enumerate(planes):
-        rows, below = plane[::_ROW_STEP][:count], plane[1::_ROW_STEP]
-        few[:, 0, number] = rows
-        if min(height, width) > 1:
-            across, down = cv2.absdiff(rows[:, 1:], rows[:, :-1]), cv2.absdiff(below[:, :-1], rows[:, :-1])
-            few[:, 1, number, :-1] = cv2.add(across, down)
-    return few.reshape(len(few), -1)
+    height, width = old.shape
+    columns, pairs = -(-width // _TILE), width - 1 if height > 1 else 0
+    # OpenCV sums bytes into integers and longer samples into floats, which hold as many as a tile has exactly.
+    kind = cv2.CV_32S if old.dtype == np.uint8 else cv2.CV_32F
+    lines = min(_few(height), max(1, _BAND_BYTES // (5 * width * old.itemsize)))
+    seen = np.zeros((5, lines, columns * _TILE), old.dtype)
+    below = np.empty((lines, pairs), old.dtype)
+    sums = []
+    for first in range(0, _few(height), lines):
+        band = seen[:, : _few(height) - first]
+        count = band.shape[1]
+        change, before, after = band[:3, :, :width]
+        for plane, rows, detail in zip((old, new), (before, after), band[3:, :, :pairs], strict=True):
+            rows[...] = plane[_ROW_STEP * first :: _ROW_STEP][:count]
+            if pairs:
+                here, under = rows[:, :pairs], plane[_ROW_STEP * first + 1 :: _ROW_STEP, :pairs][:count]
+                cv2.absdiff(rows[:, 1:], here, dst=detail)
+                cv2.add(detail, cv2.absdiff(under, here, dst=below[:count]), dst=detail)
+        cv2.absdiff(before, after, dst=change)
+        total = cv2.reduce(np.ascontiguousarray(band).reshape(-1, _TILE), 1, cv2.REDUCE_SUM, dtype=kind)
+        sums.append(np.asarray(total).reshape(5, count, columns))
+    return sums[0] if len(sums) == 1 else np.concatenate(sums, axis=1)

@@ -173,16 +173,18 @@ def judge(before: Plane, after: Plane, *, bit_depth: int, limits: Limits) -> Ver
     """
     unit = 2.0 ** (bit_depth - 8)
     seen = tile_statistics(before, after)
+    good = np.ones(seen.change[:, 0].shape, bool)
     found = {reason: tiles.any(axis=1) for reason, tiles in _objections(seen, unit, limits.tile).items()}
     # One bad tile must not give the whole frame away: the rest of it is judged without.
-    good = ~np.logical_or.reduce(list(found.values()))
-    enough = good.sum(axis=(1, 2), keepdims=True) >= _TILES_OF_A_FRAME
+    for tiles in found.values():
+        good &= ~tiles
     for reason, frames in _objections(seen.averaged(good), unit, limits.frame).items():
-        found[reason] |= frames[:, 0] & enough
+        enough = good.sum(axis=(1, 2), keepdims=True) >= _TILES_OF_A_FRAME
+        found[reason] = found.get(reason, False) | np.broadcast_to(frames[:, 0] & enough, good.shape)
     if seen.largest_change > limits.sample * unit:
         found["samples changed too much"] = _beyond(before, after, limits.sample * unit).any(axis=1)
     # Of several reasons a tile counts for the first: a black one is shifted too.
-    flagged = np.zeros(seen.change[:, 0].shape, bool)
+    flagged = np.zeros_like(good)
     counts = {}
     for reason, tiles in found.items():
         new = tiles & ~flagged
@@ -197,18 +199,22 @@ def judge(before: Plane, after: Plane, *, bit_depth: int, limits: Limits) -> Ver
 
 
 def _objections(seen: TileStatistics, unit: float, allowed: Allowance) -> dict[str, NDArray[np.bool_]]:
-    """Reason -> tiles [N, C, rows, columns]; the reasons that say most come first."""
+    """Reason -> tiles [N, C, rows, columns]; the reasons that say most come first. Empty where no tile has any."""
     detail = seen.detail_before
     flat = (detail > _NOISE * unit) & (seen.detail_after < allowed.keep * detail)
     shift = np.abs(seen.mean_after - seen.mean_before)
     shifted = shift > allowed.shift * unit + allowed.shift_by_detail * detail
+    noisy = seen.detail_after - detail > allowed.rise * unit + allowed.rise_by_detail * detail
+    changed = seen.change > allowed.change * unit + allowed.change_by_detail * detail
+    if not (flat | shifted | noisy | changed).any():
+        return {}
     black = (seen.mean_after < _BLACK * unit) & (seen.detail_after < unit) & (flat | shifted)
     return {
         "black": black,
         "flat": flat & ~black,
         "shifted in brightness": shifted & ~black,
-        "noise added": seen.detail_after - detail > allowed.rise * unit + allowed.rise_by_detail * detail,
-        "changed too much": seen.change > allowed.change * unit + allowed.change_by_detail * detail,
+        "noise added": noisy,
+        "changed too much": changed,
     }
 
 
