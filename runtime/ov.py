@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from postfilter.runtime.backend import Layer, Options, Shape, usable_cores
 from postfilter.runtime.bit_depth import graph_bytes, sample_type
 from postfilter.runtime.compatibility import precision_warning
 from postfilter.runtime.manifest import GRAPH, EngineManifest
-from postfilter.runtime.resident import release_memory
+from postfilter.runtime.resident import memory_released
 
 if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
@@ -60,11 +61,10 @@ class OpenVINOBackend:
         self._spare_memory = options.spare_memory
         graph = graph_bytes(folder / GRAPH, made_for=manifest.bit_depth, bit_depth=options.bit_depth)
         try:
-            self._model = self._core.read_model(graph)
+            with self._sparing():
+                self._model = self._core.read_model(graph)
         except RuntimeError as error:
             raise ArtefactError(f"OpenVINO cannot read {folder / GRAPH} ({error}); make the engine again") from error
-        if options.spare_memory:
-            release_memory("openvino")
 
     def compile(self, shape: Shape) -> _OpenVINOCompiled:
         """Reshape a copy of the graph to `shape`; compiling waits for the first use."""
@@ -81,10 +81,8 @@ class OpenVINOBackend:
             if hint == "THROUGHPUT":
                 config["PERFORMANCE_HINT_NUM_REQUESTS"] = max(1, self.requests - 1)
             try:
-                made = self._core.compile_model(model, self._device, config)
-                if self._spare_memory:
-                    release_memory("openvino")
-                return made
+                with self._sparing():
+                    return self._core.compile_model(model, self._device, config)
             except RuntimeError as error:
                 raise ArtefactError(
                     f"OpenVINO {self.version} cannot compile the graph for {shape} on {self._device} ({error}); try "
@@ -92,6 +90,10 @@ class OpenVINOBackend:
                 ) from error
 
         return _OpenVINOCompiled(compiled, (shape[0], self._channels, *shape[2:]), self._dtype)
+
+    def _sparing(self) -> AbstractContextManager[None]:
+        """Keep the memory low that reading and compiling take, where memory counts."""
+        return memory_released("openvino") if self._spare_memory else nullcontext()
 
     @property
     def version(self) -> str:
