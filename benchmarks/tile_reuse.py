@@ -43,7 +43,8 @@ def main() -> int:
     else:
         for row in rows:
             print(
-                f"{row['clip']}: {row['frames']} frames {row['size']}; reused {row['reused_share']:.1%}; "
+                f"{row['clip']}: {row['frames']} frames {row['size']}; reused {row['reused_share']:.1%}, "
+                f"{row['moved_share']:.1%} from another place; "
                 f"{row['ms_without']:.2f} ms a frame without, {row['ms_with']:.2f} with: {row['ratio']:.2f} times as "
                 f"fast ({row['cpu_ratio']:.2f} by the processor's time), {row['first_ratio']:.2f} "
                 f"the first time; {'identical' if row['identical'] else 'DIFFERENT'}"
@@ -76,6 +77,7 @@ def measure(engine: Engine, planes: list[NDArray[Any]], arguments: argparse.Name
         "frames": len(planes),
         "identical": identical,
         "reused_share": reuse.sum.reused / reuse.sum.total,
+        "moved_share": reuse.sum.moved / reuse.sum.total,
         "reason": reuse.reason,
         "ms_without": statistics.median(without),
         "ms_with": statistics.median(with_reuse),

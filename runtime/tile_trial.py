@@ -12,7 +12,6 @@ has there, what the frame has at a place depends on the samples alone: where the
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -37,7 +36,7 @@ __all__ = ["Trial", "try_tilings"]
 _SEED = 3
 
 _GROUP = 8
-"""Windows that are timed at once, and of each kind: along each border, inside, and where tiles lie."""
+"""Windows that are timed together, and of each kind: along each border, inside, and where tiles lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,6 @@ def try_tilings(
     multiple: int,
     backend: Backend,
     twin: Callable[[], Backend],
-    requests: int,
 ) -> Trial:
     """Filter noise whole and in windows of each tiling, at the corners, along the edges and inside; compare and time.
 
@@ -71,7 +69,6 @@ def try_tilings(
         multiple: H and W are padded to multiples of it.
         backend: what the items will be filtered by.
         twin: makes the same at 16 bits a sample; it is closed again.
-        requests: inferences in flight, for both.
     """
     frames, channels, height, width = shape
     noise = np.random.default_rng(_SEED).integers(0, 2**16, shape, dtype=np.uint16)
@@ -88,9 +85,8 @@ def try_tilings(
 
             todo = [(other, (frames, channels, high, wide)), *((each, w) for each in (other, backend) for w in windows)]
             whole, *compiled = pool.map(made, todo)
-            return _tried(
-                tilings, compiled[: len(tilings)], compiled[len(tilings) :], noise, whole, (wide, high), requests
-            )
+            twins, own = compiled[: len(tilings)], compiled[len(tilings) :]
+            return _tried(tilings, twins, own, noise, WholeJob(whole, noise, width=wide, height=high))
     except PostfilterError as error:
         return Trial(tilings=(), compiled=(), costs=(), reason=f"windows of a frame cannot be tried: {error}")
 
@@ -100,14 +96,9 @@ def _tried(
     twins: Sequence[Compiled],
     compiled: Sequence[Compiled],
     noise: Samples,
-    whole: Compiled,
-    padded: tuple[int, int],
-    requests: int,
+    whole: Job,
 ) -> Trial:
-    at_a_time = max(1, requests - 1)
-    jobs = [WholeJob(whole, noise, width=padded[0], height=padded[1]) for _ in range(at_a_time)]
-    expected, seconds = _run(jobs, requests)
-    whole_seconds = seconds / at_a_time
+    expected, whole_seconds = _run(whole)
     proven = []
     for tiling, twin, made in zip(tilings, twins, compiled, strict=True):
         parts = [
@@ -115,7 +106,7 @@ def _tried(
         ]
         # The first run allocates. Of the others the fastest counts, since other work only ever slows one down.
         groups = [parts[:_GROUP], *(parts[start : start + _GROUP] for start in range(0, len(parts), _GROUP))]
-        runs = [_run([PieceJob(noise, each, expected.copy)], requests) for each in groups]
+        runs = [_run(PieceJob(noise, each, expected.copy)) for each in groups]
         if all(np.array_equal(got, expected) for got, _ in runs):
             fastest = min(seconds / len(each) for each, (_, seconds) in zip(groups[1:], runs[1:], strict=True))
             share = tiling.window[0] * tiling.window[1] / (tiling.padded[0] * tiling.padded[1] * len(noise))
@@ -141,8 +132,8 @@ def _places(tiling: Tiling, frames: int) -> list[tuple[int, Cut]]:
     return [(int(random.integers(frames)), cut) for cut in cuts]
 
 
-def _run(jobs: Sequence[Job], requests: int) -> tuple[Samples, float]:
-    """Filter them and return the last output, and the seconds it took."""
+def _run(job: Job) -> tuple[Samples, float]:
+    """Return a job's output and the seconds it took: one inference at a time, whose share of the cores is its own."""
     begin = time.perf_counter()
-    (last,) = deque(run_jobs(jobs, requests=requests), maxlen=1)
-    return last, time.perf_counter() - begin
+    (output,) = run_jobs([job], requests=1)
+    return output, time.perf_counter() - begin

@@ -70,7 +70,6 @@ def windows_for(engine: Engine, shape: tuple[int, ...]) -> Windows:
             multiple=engine.size_multiple,
             backend=engine._open_backend(),
             twin=engine._twin,
-            requests=engine.requests,
         )
 
     return TileWindows(tilings, frames, trial)

@@ -127,8 +127,11 @@ def test_three_channels(make_engine: Callable[..., Path], planes: Planes) -> Non
     assert reuse.sum.reused > 0.5 * reuse.sum.total
 
 
-@pytest.mark.parametrize("kind", [{}, {"frames": 2}, {"channels": 3}, {"bit_depth": 10}], ids=str)
-@pytest.mark.parametrize("sideways", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "sideways"),
+    [({"frames": 2}, False), ({"channels": 3}, False), ({}, True), ({"bit_depth": 10}, True)],
+    ids=str,
+)
 def test_what_moved_is_not_filtered_again(
     make_engine: Callable[..., Path], planes: Planes, kind: dict[str, Any], sideways: bool
 ) -> None:
