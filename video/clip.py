@@ -255,7 +255,11 @@ def filter_frames(
             engine, planes_for(clip.info, engine), steering=steering, guard=checks, reuse=tile_reuse
         )
         _prepare(engine, clip, filtering)
-        frames = (Frame.from_av(item, colour=clip.info.colour, qp=clip.qp_of(item)) for item in clip.frames())
+        aspect = clip.info.sample_aspect_ratio
+        frames = (
+            Frame.from_av(item, colour=clip.info.colour, qp=clip.qp_of(item), sample_aspect_ratio=aspect)
+            for item in clip.frames()
+        )
         for each in filtering.stream(frames):
             yield each.frame
 

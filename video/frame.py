@@ -52,6 +52,10 @@ class Frame:
     colour: ColourTags = ColourTags()
     interlaced: bool = False
     """Whether its two fields were taken at different times; they are then filtered each by itself."""
+    sample_aspect_ratio: Fraction | None = None
+    """Width of a sample over its height where it is shown; None where that is not known."""
+    rotation: int = 0
+    """By which it is turned to be shown, in degrees against the clock; a multiple of 90."""
     key_frame: bool = False
     qp: NDArray[np.float32] | None = None
     """Quantiser of each block of 16x16 samples, [ceil(H / 16), ceil(W / 16)], where the bitstream tells it and
@@ -75,7 +79,14 @@ class Frame:
         return float(self.pts * self.time_base)
 
     @classmethod
-    def from_av(cls, picture: VideoFrame, *, colour: ColourTags, qp: NDArray[np.float32] | None = None) -> Frame:
+    def from_av(
+        cls,
+        picture: VideoFrame,
+        *,
+        colour: ColourTags,
+        qp: NDArray[np.float32] | None = None,
+        sample_aspect_ratio: Fraction | None = None,
+    ) -> Frame:
         """Wrap PyAV's frame, whose memory is shared; samples that lie together, as in `nv12`, are copied apart.
 
         Raises:
@@ -90,6 +101,8 @@ class Frame:
             time_base=picture.time_base or Fraction(1, 90000),
             colour=colour,
             interlaced=picture.interlaced_frame,
+            sample_aspect_ratio=sample_aspect_ratio,
+            rotation=90 * round(picture.rotation / 90),
             key_frame=bool(picture.key_frame),
             qp=qp,
             picture=picture,

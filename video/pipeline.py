@@ -165,7 +165,8 @@ class Pipeline:
                     continue
                 self._left_decoder.append(now)
                 self._entered.append(now)
-                self._decoded.put(Frame.from_av(item, colour=colour, qp=self._source.qp_of(item)))
+                qp, aspect = self._source.qp_of(item), self._source.info.sample_aspect_ratio
+                self._decoded.put(Frame.from_av(item, colour=colour, qp=qp, sample_aspect_ratio=aspect))
             else:
                 self._ready.put(item)
         self._decoded.close()

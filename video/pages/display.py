@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from postfilter.video.frame import Frame
     from postfilter.video.pixels import Plane
 
-__all__ = ["Picture", "describe_conversion", "to_display"]
+__all__ = ["Picture", "describe_conversion", "shown_shape", "to_display", "upright"]
 
 Picture = NDArray[np.uint8]
 """R'G'B' at full range, [H, W, 3], contiguous."""
@@ -33,7 +33,7 @@ _BT2020_TO_BT709 = np.array(
 
 
 def to_display(frame: Frame, *, longest: int | None = None) -> Picture:
-    """Return the frame's samples as a picture; alpha, sample aspect and rotation are left out.
+    """Return the frame's samples as a picture, turned as it is to be shown, not stretched; alpha is left out.
 
     HDR (PQ and HLG) is mapped to standard range. A frame without chroma, or with a matrix that is no plain Y'CbCr,
     is shown as its luma.
@@ -43,20 +43,36 @@ def to_display(frame: Frame, *, longest: int | None = None) -> Picture:
         longest: the largest width or height wanted; a larger frame is scaled down. None keeps every sample.
     """
     planes = _shrunk(frame.planes, longest)
-    if frame.format.chroma_step is None or not _has_matrix(frame):
-        rgb: Plane = np.broadcast_to(_full_range(planes[0], frame), (3, *planes[0].shape))
+    if frame.format.rgb:
+        green, blue, red = planes[:3]
+        rgb: Plane = np.stack([red, green, blue])
+    elif frame.format.chroma_step is None or not _has_matrix(frame):
+        rgb = np.broadcast_to(_full_range(planes[0], frame), (3, *planes[0].shape))
     else:
         rgb = _colour(frame).to_rgb(*planes[:3])
     if frame.format.chroma_step is not None and frame.colour.transfer in (_PQ, _HLG):
-        return _tone_mapped(rgb.astype(np.float32) / frame.format.peak, frame.colour.transfer)
+        return upright(_tone_mapped(rgb.astype(np.float32) / frame.format.peak, frame.colour.transfer), frame)
     eight = rgb if rgb.dtype == np.uint8 else np.rint(rgb * np.float32(255 / frame.format.peak)).astype(np.uint8)
-    return np.ascontiguousarray(eight.transpose(1, 2, 0))
+    return upright(eight.transpose(1, 2, 0), frame)
+
+
+def upright(samples: NDArray[Any], frame: Frame) -> NDArray[Any]:
+    """Return samples [H, W, …] of a frame turned as it is to be shown, contiguous."""
+    return np.ascontiguousarray(np.rot90(samples, frame.rotation // 90))
+
+
+def shown_shape(frame: Frame) -> float:
+    """Return width over height of the frame as it is to be shown, turned and stretched."""
+    shape = frame.width / frame.height * float(frame.sample_aspect_ratio or 1)
+    return 1 / shape if frame.rotation % 180 else shape
 
 
 def describe_conversion(frame: Frame) -> str:
     """Return in one sentence what `to_display` does to such frames."""
     spread = "full" if frame.colour.full_range else "limited"
     depth = f"{frame.format.bit_depth}-bit {frame.format.name}"
+    if frame.format.rgb:
+        return f"Shown as the R'G'B' that the clip holds, {depth}."
     if frame.format.chroma_step is None or not _has_matrix(frame):
         return f"Shown as luma alone, from {depth}, {spread} range."
     names = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from postfilter.video.pages.display import Picture, to_display
+from postfilter.video.pages.display import Picture, shown_shape, to_display
 
 if TYPE_CHECKING:
     from postfilter.video.frame import Frame
@@ -45,6 +45,8 @@ class EncodedPair:
     width: int
     height: int
     """Of either picture."""
+    shape: float
+    """Width over height of the frame as it is shown."""
     offset: int
     """The row at which the filtered picture starts; the decoded one starts at 0."""
     data: bytes
@@ -127,6 +129,7 @@ def _encoded(number: int, record: FrameRecord, decoded: Frame, filtered: Frame) 
         pts_seconds=record.pts_seconds,
         width=width,
         height=height,
+        shape=shown_shape(decoded),
         offset=offset,
         data=data.tobytes(),
     )

@@ -104,7 +104,7 @@ const paint = (bitmap, pair) => {
     }
     canvas.getContext("2d").drawImage(bitmap, 0, top, pair.width, pair.height, 0, 0, pair.width, pair.height);
   }
-  $("view").style.setProperty("--shape", pair.width / pair.height);
+  $("view").style.setProperty("--shape", pair.shape);
   const milliseconds = Math.round(pair.pts_seconds * 1000);
   const rest = String(milliseconds % 1000).padStart(3, "0");
   $("frame").textContent = `${clock(Math.floor(milliseconds / 1000))}.${rest}, frame ${text(pair.index, 0)}`;

@@ -94,6 +94,7 @@ class Server:
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = _CONNECTIONS
     # Nobody may listen at the port as well; on Windows reusing an address would allow that.
     allow_reuse_address = sys.platform != "win32"
     allow_reuse_port = False

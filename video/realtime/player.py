@@ -205,7 +205,8 @@ class Player:
             if not isinstance(item, VideoFrame):
                 self._ready.put(item)
                 continue
-            frame = Frame.from_av(item, colour=colour, qp=self._source.qp_of(item))
+            qp, aspect = self._source.qp_of(item), self._source.info.sample_aspect_ratio
+            frame = Frame.from_av(item, colour=colour, qp=qp, sample_aspect_ratio=aspect)
             # The first frame was there before this began.
             arrived = max(self._source.arrived, begun) if isinstance(self._source, LiveSource) else now
             moment = self._clock.stamp(frame.pts_seconds, arrived)

@@ -41,12 +41,13 @@ class WindowSink:
         info = source.info
         if any(each.type == "audio" for each in source.container.streams):
             warnings.append("the window shows pictures only: sound is not played")
-        aspect = float(info.sample_aspect_ratio or 1)
-        self._pygame, self._size = pygame, (round(info.width * aspect), info.height)
+        width, height = round(info.width * float(info.sample_aspect_ratio or 1)), info.height
+        self._rotation = source.first.rotation
+        self._pygame, self._size = pygame, (height, width) if self._rotation % 180 else (width, height)
         # Range and matrix of the stream: FFmpeg's names for what its scaler converts from.
         self._range = "JPEG" if info.full_range else "MPEG"
         self._matrix = {1: "ITU709", 9: "BT2020"}.get(
-            info.matrix, "ITU709" if info.matrix == 2 and info.height > 576 else "ITU601"
+            info.matrix, "ITU709" if info.matrix == 2 and (info.height > 576 or info.width >= 1280) else "ITU601"
         )
         self._lock = threading.Lock()
         self._waiting: Any = None
@@ -68,6 +69,8 @@ class WindowSink:
         )
         pixels = picture.to_ndarray()
         surface = self._pygame.image.frombuffer(pixels.tobytes(), (picture.width, picture.height), "RGB")
+        if self._rotation:
+            surface = self._pygame.transform.rotate(surface, self._rotation)
         with self._lock:
             self._waiting = surface
         self.frames_written += 1

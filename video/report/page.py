@@ -105,7 +105,6 @@ def _render(
         headline=_headline(content, observer),
         pictures=[
             {"shown": each, "record": each.kept.record, "pair": pair, "anchor": _anchor(each)}
-            | {"width": each.kept.decoded.width, "height": each.kept.decoded.height}
             for each, pair in zip(shown, _embedded(shown, budget_bytes), strict=True)
         ],
         conversion=describe_conversion(shown[0].kept.decoded) if shown else "",

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from postfilter.video.pages.display import Picture, to_display
+from postfilter.video.pages.display import Picture, shown_shape, to_display, upright
 from postfilter.video.report.chosen import Kept
 
 __all__ = ["Crop", "Pair", "embed"]
@@ -42,8 +42,10 @@ class Pair:
     """A frame before and after, as data URIs."""
 
     width: int
-    """Of the pictures as embedded, in pixels."""
+    """Of the frame, turned as it is shown, in samples; the pictures may be smaller."""
     height: int
+    shape: float
+    """Width over height of the frame as it is shown."""
     decoded: str
     filtered: str
     how: str
@@ -65,7 +67,7 @@ def _embed(kept: Kept, share: int) -> Pair:
     before, after = to_display(kept.decoded), to_display(kept.filtered)
     crop = _crop(kept, before, after)
     left = share - sum(len(each) for each in (crop.decoded, crop.filtered, crop.change))
-    height, width = before.shape[:2]
+    frame_height, frame_width = height, width = before.shape[:2]
     scale = 1
     while True:
         for quality in _QUALITIES:
@@ -73,13 +75,21 @@ def _embed(kept: Kept, share: int) -> Pair:
             if sum(map(len, uris)) <= left:
                 how = "without loss" if quality > 100 else f"WebP quality {quality}"
                 how += "" if scale == 1 else f", 1/{scale} of the size"
-                return Pair(width=width, height=height, decoded=uris[0], filtered=uris[1], how=how, crop=crop)
+                return Pair(
+                    width=frame_width,
+                    height=frame_height,
+                    shape=shown_shape(kept.decoded),
+                    decoded=uris[0],
+                    filtered=uris[1],
+                    how=how,
+                    crop=crop,
+                )
         scale, height, width = 2 * scale, max(1, height // 2), max(1, width // 2)
         before, after = (_smaller(each, width, height) for each in (before, after))
 
 
 def _crop(kept: Kept, before: Picture, after: Picture) -> Crop:
-    old, new = kept.decoded.planes[0], kept.filtered.planes[0]
+    old, new = (upright(each.planes[0], each) for each in (kept.decoded, kept.filtered))
     left, top, width, height = _where_most_changed(old, new)
     part = np.s_[top : top + height, left : left + width]
     difference = after[part].astype(np.int16) - before[part]

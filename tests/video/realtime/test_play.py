@@ -49,18 +49,18 @@ def through_a_pipe(content: bytes, folder: Path) -> tuple[Path, threading.Thread
 def test_a_file_takes_as_long_as_it_plays_and_stays_what_it_is(
     engine: Callable[..., Engine], sounding: Callable[..., Path], seen: Any, tmp_path: Path
 ) -> None:
-    source, target = sounding("mkv"), tmp_path / "out.mkv"
+    source, target = sounding("mkv", frames=20), tmp_path / "out.mkv"
     told: list[dict[str, Any]] = []
     result = play_video(
         source, target, [engine()], codec="ffv1", on_progress=lambda *_, **figures: told.append(figures)
     )
     add_up(result)
-    assert 44 / 30 <= result.seconds < 44 / 30 + 2
-    assert (result.frames_in, result.frames_out, result.ended) == (45, 45, "end of stream")
+    assert 19 / 30 <= result.seconds < 19 / 30 + 2
+    assert (result.frames_in, result.frames_out, result.ended) == (20, 20, "end of stream")
     before, after = seen(source), seen(target)
     assert after.seconds == pytest.approx(before.seconds, abs=0.0006)
     assert [data for _, data in after.packets[1]] == [data for _, data in before.packets[1]]
-    if result.frames_filtered == 45:  # the machine had time
+    if result.frames_filtered == 20:  # the machine had time
         for planes, frame in zip(after.planes, filter_frames(source, engine()), strict=True):
             np.testing.assert_array_equal(planes[0], frame.planes[0])
     assert told and set(told[0]) == {"fps", "missed", "rung"}

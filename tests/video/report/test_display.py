@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from postfilter.video import ColourTags, Frame
-from postfilter.video.pages.display import describe_conversion, to_display
+from postfilter.video.pages.display import describe_conversion, shown_shape, to_display
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,24 @@ def test_a_large_frame_is_scaled_down_with_its_shape(frame: Callable[..., Frame]
     small = to_display(frame(luma), longest=320)
     assert small.shape == (180, 320, 3)
     assert abs(int(small[90, 160, 0]) - int(to_display(frame(luma))[180, 320, 0])) <= 2
+
+
+def test_rgb_is_shown_as_it_is() -> None:
+    green, blue, red = (np.full((8, 16), code, np.uint8) for code in (10, 20, 30))
+    made = Frame.from_planes([green, blue, red], format="gbrp", pts=0, time_base=Fraction(1, 25))
+    assert (to_display(made) == [30, 10, 20]).all()
+    assert "R'G'B'" in describe_conversion(made)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "corner", "shape"), [(0, (0, 0), 8 / 3), (-90, (0, 7), 3 / 8), (180, (7, 15), 8 / 3)]
+)
+def test_a_frame_is_turned_and_stretched_as_it_asks(
+    rotation: int, corner: tuple[int, int], shape: float, frame: Callable[..., Frame]
+) -> None:
+    luma = np.full((8, 16), 40, np.uint8)
+    luma[0, 0] = 200
+    made = frame(luma, full_range=True)
+    made.rotation, made.sample_aspect_ratio = rotation, Fraction(4, 3)
+    assert np.argwhere(to_display(made)[..., 1] == 200).tolist() == [list(corner)]
+    assert shown_shape(made) == pytest.approx(shape)
