@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from postfilter.cli.options import add_build_options, add_device_options, open_engine
+from postfilter.cli.options import Options, add_build_options, add_device_options, open_engine
 
 if TYPE_CHECKING:
     from postfilter.cli.command import Reporter
@@ -27,7 +27,7 @@ FILTER_PRECISION = "fp16"
 """What filters fastest; export-engine verifies that it stays the same filter."""
 
 
-def add_engine_choice(parser: argparse.ArgumentParser) -> None:
+def add_engine_choice(parser: Options) -> None:
     """Add `--engine` and `--model`, of which one may be given, and what a model's engine is built and run with."""
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--engine", type=Path, metavar="DIR", help="an engine that export-engine made")
@@ -41,7 +41,7 @@ def add_engine_choice(parser: argparse.ArgumentParser) -> None:
     add_device_options(parser)
 
 
-def add_guard(parser: argparse.ArgumentParser) -> None:
+def add_guard(parser: Options) -> None:
     """Add `--guard`; sets `guard` to a mode of `video.filtering.guard`."""
     parser.add_argument(
         "--guard",

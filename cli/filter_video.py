@@ -42,27 +42,27 @@ def main() -> int:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=place, metavar="INPUT", help="a video, 8 or 10 bits a sample")
+    parser.add_argument("input", type=place, metavar="INPUT", help="a video, 8 to 16 bits a sample")
     parser.add_argument("output", type=place, metavar="OUTPUT", nargs="?", help="the suffix names the container")
-    parser.add_argument("--reference", type=Path, metavar="SOURCE", help="the undegraded source: tells the ΔPSNR")
-    add_engine_choice(parser)
-    add_guard(parser)
-    parser.add_argument(
+    add_engine_choice(parser.add_argument_group("engine"))
+    filtering = parser.add_argument_group("what is filtered")
+    filtering.add_argument(
         "--skip-below-qp",
         type=float,
         metavar="N",
         help="blocks of 16x16 samples coded at a lower QP leave as they came (H.264, HEVC, MPEG-1, -2, -4)",
     )
-    parser.add_argument(
-        "--hwaccel", metavar="DEVICE", help="decode on a device: cuda, qsv, vaapi, … or cuda:1 (default: the CPU)"
-    )
-    parser.add_argument(
+    filtering.add_argument(
         "--no-tile-reuse",
         dest="tile_reuse",
         action="store_false",
         help="filter again what did not change since the frame before; the output is the same, only later",
     )
-    encoding = parser.add_argument_group("encoding")
+    filtering.add_argument("--reference", type=Path, metavar="SOURCE", help="the undegraded source: tells the ΔPSNR")
+    encoding = parser.add_argument_group("decoding and encoding")
+    encoding.add_argument(
+        "--hwaccel", metavar="DEVICE", help="decode on a device: cuda, qsv, vaapi, … or cuda:1 (default: the CPU)"
+    )
     encoding.add_argument(
         "--codec",
         default="libx264",
@@ -76,12 +76,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     encoding.add_argument(
         "--sink", choices=("file", "null"), default="file", help="null: decode and filter only, write nothing"
     )
-    encoding.add_argument("--overwrite", action="store_true", help="replace an existing output")
-    encoding.add_argument(
-        "--resume", action="store_true", help="go on where a run ended that was killed, interrupted or short of disk"
-    )
-    parser.add_argument(
+    safety = parser.add_argument_group("safety")
+    add_guard(safety)
+    safety.add_argument(
         "--strict", action="store_true", help="stop at the first damage (default: filter every frame that is there)"
+    )
+    safety.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    safety.add_argument(
+        "--resume", action="store_true", help="go on where a run ended that was killed, interrupted or short of disk"
     )
     add_realtime_options(parser)
     add_watching(parser)
@@ -158,10 +160,11 @@ def _render(result: dict[str, Any], console: Console) -> None:
     table.add_row("speed", f"{result['fps']:.1f} fps, {result['speed_x']:.2f} x real time, {result['seconds']:.1f} s")
     table.add_row("a frame", "  ".join(f"{name} {value:.1f} ms" for name, value in stages.items()))
     table.add_row("latency", "  ".join(f"{name} {value:.0f} ms" for name, value in latency.items()))
-    limits = result["limits"]
-    slowest, cores = limits["slowest"], limits["cores"]
-    what = f"the CPU ({cores} cores)" if slowest == "cpu" else f"the {slowest} thread"
-    table.add_row("held back by", f"{what}: {limits['share']:.0%} of the {limits[f'{slowest}_fps']:.0f} fps it allows")
+    if (limits := result["limits"]) is not None:
+        slowest = limits["slowest"]
+        what = f"the CPU ({limits['cores']} cores)" if slowest == "cpu" else f"the {slowest} thread"
+        reached = f"{limits['share']:.0%} of the {limits[f'{slowest}_fps']:.0f} fps it allows"
+        table.add_row("held back by", f"{what}: {reached}")
     tiles = result["tiles"]
     if tiles["reused"]:
         table.add_row("unchanged", f"{tiles['reused'] / tiles['total']:.0%} of the picture, not filtered again")
@@ -171,7 +174,8 @@ def _render(result: dict[str, Any], console: Console) -> None:
     if result["qp"] is not None and result["qp"]["mean"] is not None:
         qp = result["qp"]
         skipped = f"; {qp['share']:.0%} of the blocks left as they came" if qp["blocks_skipped"] else ""
-        table.add_row("QP", f"{qp['mean']:.1f} ({qp['min']:.0f} to {qp['max']:.0f}, {qp['source']}){skipped}")
+        name = "QP since" if resumed else "QP"
+        table.add_row(name, f"{qp['mean']:.1f} ({qp['min']:.0f} to {qp['max']:.0f}, {qp['source']}){skipped}")
     if result["quality"] is not None:
         quality = result["quality"]
         table.add_row(

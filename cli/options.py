@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from postfilter.errors import InputError
 
@@ -18,6 +18,7 @@ __all__ = [
     "DEFAULT_BACKEND",
     "DEFAULT_PRECISION",
     "SIZES",
+    "Options",
     "add_backend",
     "add_build_options",
     "add_device_options",
@@ -39,8 +40,11 @@ DEFAULT_PRECISION: Literal["fp32", "fp16"] = "fp32"
 
 DEFAULT_BACKEND = "openvino"
 
+Options: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
+"""What options are added to: a command's parser, or a group of its help."""
 
-def add_build_options(parser: argparse.ArgumentParser, *, auto: bool = False) -> None:
+
+def add_build_options(parser: Options, *, auto: bool = False) -> None:
     """Add everything that says how an engine is made from a model: precision, backend, size and weights.
 
     Args:
@@ -53,7 +57,7 @@ def add_build_options(parser: argparse.ArgumentParser, *, auto: bool = False) ->
     add_weights(parser)
 
 
-def add_precision(parser: argparse.ArgumentParser, *, auto: bool = False) -> None:
+def add_precision(parser: Options, *, auto: bool = False) -> None:
     """Add `--fp32`, `--fp16`, `--bf16` and `--int8`, one of which may be given; sets `precision`, else to None.
 
     Which one holds then is for the command to say.
@@ -81,14 +85,14 @@ def add_precision(parser: argparse.ArgumentParser, *, auto: bool = False) -> Non
         )
 
 
-def add_backend(parser: argparse.ArgumentParser) -> None:
+def add_backend(parser: Options) -> None:
     """Add `--backend`; sets `backend`, None where it is not given."""
     from postfilter.runtime import BACKENDS
 
     parser.add_argument("--backend", choices=tuple(BACKENDS), help=f"what runs the engine (default: {DEFAULT_BACKEND})")
 
 
-def add_size(parser: argparse.ArgumentParser) -> None:
+def add_size(parser: Options) -> None:
     """Add `--size`; sets `size` to (width, height), or to None for an engine that takes any size."""
     parser.add_argument(
         "--size",
@@ -99,7 +103,7 @@ def add_size(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_weights(parser: argparse.ArgumentParser) -> None:
+def add_weights(parser: Options) -> None:
     """Add `--weights` and `--residual`; set `weights` to a path or None, `residual` to a truth value or None."""
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="your own weights: safetensors, or a state dict of torch.save"
@@ -113,7 +117,7 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device_options(parser: argparse.ArgumentParser) -> None:
+def add_device_options(parser: Options) -> None:
     """Add what says how an engine is run.
 
     `--device`, `--threads` and `--requests`, None where the backend shall choose; `--piece` and `--memory-limit`, which

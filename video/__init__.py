@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from postfilter.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from postfilter.video.clip import VideoResult, filter_frames, filter_video
+    from postfilter.video.clip import filter_frames, filter_video
     from postfilter.video.frame import ColourTags, Frame
     from postfilter.video.picture import ImageQuality, ImageResult, filter_image
     from postfilter.video.reading.source import ClipInfo, probe
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from postfilter.video.realtime.result import RealtimeResult
     from postfilter.video.record import FrameRecord, Observer
     from postfilter.video.reference import VideoQuality
+    from postfilter.video.result import VideoResult
     from postfilter.video.writing.encoder import CODECS
 
 __all__ = [
@@ -48,7 +49,7 @@ _HOME = {
     "Observer": "record",
     "RealtimeResult": "realtime.result",
     "VideoQuality": "reference",
-    "VideoResult": "clip",
+    "VideoResult": "result",
     "filter_frames": "clip",
     "filter_image": "picture",
     "filter_video": "clip",

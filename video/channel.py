@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 __all__ = ["Channel", "Stop", "Stopped"]
@@ -29,6 +30,17 @@ class Stop:
             if not self.stopped:
                 self.stopped, self.failure = True, failure
             self.condition.notify_all()
+
+    def guard(self, work: Callable[[], None], ended: threading.Event) -> None:
+        """Do one thread's work: its failure stops the run, and `ended` is set whatever happens."""
+        try:
+            work()
+        except Stopped:
+            return
+        except BaseException as error:
+            self.set(error)
+        finally:
+            ended.set()
 
 
 class Channel(Generic[Item]):

@@ -2,99 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from postfilter.errors import InputError, Interrupted, OutputError
 from postfilter.runtime.memory import PeakMemory
-from postfilter.runtime.tile_reuse import TileUse
-from postfilter.video.filtering.guard import Guard, GuardMode, GuardReport, ReferenceEngine
+from postfilter.video.filtering.guard import Guard, GuardMode, ReferenceEngine
 from postfilter.video.filtering.planes import planes_for
-from postfilter.video.filtering.qp_skip import QpSteering, QpUse, wants_qp
+from postfilter.video.filtering.qp_skip import QpSteering, wants_qp
 from postfilter.video.filtering.stage import FrameFilter
 from postfilter.video.frame import Frame
-from postfilter.video.limits import CpuTime, Limits, limits_of
 from postfilter.video.pipeline import Pipeline
-from postfilter.video.reading.damage import Damage
 from postfilter.video.reading.source import Source
 from postfilter.video.record import Observer
-from postfilter.video.reference import Reference, VideoQuality
+from postfilter.video.reference import Reference
+from postfilter.video.result import VideoResult, result_of
 from postfilter.video.target import check_target
 from postfilter.video.writing.encoded import SEGMENT_FRAMES
 from postfilter.video.writing.encoder import EncoderSettings
+from postfilter.video.writing.journal import input_identity
 from postfilter.video.writing.resumable import ResumableSink
 from postfilter.video.writing.sink import ClipSink, NullSink
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine
 
-__all__ = ["VideoResult", "filter_frames", "filter_video"]
+__all__ = ["filter_frames", "filter_video"]
 
 _REHEARSED = 6
 """Frames: enough to see that a picture stands still, and to try filtering parts of it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoResult:
-    """What came of filtering one clip."""
-
-    input: Path
-    output: Path | None
-    """None where nothing was written."""
-    engine: str
-    """Model, precision and backend."""
-    frames_in: int
-    frames_out: int
-    frames_resumed: int
-    """Of these, made by an earlier run; all other figures of time are of this run alone."""
-    width: int
-    height: int
-    seconds: float
-    """From the first frame to the finished file; without loading or compiling the engine."""
-    fps: float
-    speed_x: float
-    """Times as fast as the clip plays."""
-    stages_ms: dict[str, float]
-    """decode, filter, encode: what each thread worked for a frame, on average, without its waiting. They overlap."""
-    latency_ms: dict[str, float]
-    """p50, p95, p99 from leaving the decoder to having been taken by the encoder, waiting in queues included."""
-    tflops: float | None
-    """Achieved, counting a multiply-accumulate as two; None where the engine does not tell its cost."""
-    peak_memory_mb: float
-    """Resident memory of the whole process at its peak while the clip was filtered."""
-    tiles: TileUse
-    """Blocks of 16x16 samples, of which some took their output from the frame before, or were left as they came."""
-    guard: GuardReport
-    """Frames that came out black, flat, shifted or otherwise not filtered, and what was done about them."""
-    limits: Limits
-    """What the cores and each stage by itself allow, which is the lowest, and how much of it was reached."""
-    quality: VideoQuality | None
-    """Where a reference was given."""
-    qp: QpUse | None = None
-    """Where the QP of frames was read: what it was, and what was skipped for it."""
-    damage: Damage = field(default_factory=Damage)
-    """What is wrong with the input, counted."""
-    warnings: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the result as plain data."""
-        content = dict(vars(self))
-        content["input"] = str(self.input)
-        content["output"] = None if self.output is None else str(self.output)
-        content["tiles"] = asdict(self.tiles)
-        content["guard"] = self.guard.as_json()
-        content["limits"] = self.limits.as_json()
-        content["damage"] = self.damage.as_json()
-        content["quality"] = None if self.quality is None else self.quality.as_json()
-        content["qp"] = None if self.qp is None else self.qp.as_json()
-        return content
 
 
 def filter_video(
@@ -182,14 +122,17 @@ def filter_video(
         )
         compared = None
         if reference is not None:
-            compared = Reference(reference, clip.info)
-            cleanup.callback(compared.close)
+            compared = cleanup.enter_context(closing(Reference(reference, clip.info)))
         _prepare(engine, clip, filtering)
         warnings: list[str] = []
         sink: ClipSink = NullSink()
         if target is not None:
             # What decides how frames look, or what is known of those that an earlier run made.
-            filter_settings = {"guard": guard, "skip_below_qp": skip_below_qp, "reference": reference is not None}
+            filter_settings = {
+                "guard": guard,
+                "skip_below_qp": skip_below_qp,
+                "reference": None if reference is None else input_identity(Path(reference))["ends_sha256"],
+            }
             sink = ResumableSink(
                 target,
                 source=clip,
@@ -206,7 +149,7 @@ def filter_video(
             sums = {name: sink.counts.get(name, 0.0) for name in ("psnr_decoded", "psnr_filtered")}
             compared.begin_at(sink.frames_done, **sums)
         pipeline = Pipeline(source=clip, filtering=filtering, sink=sink, reference=compared, observers=observers)
-        with PeakMemory() as memory, CpuTime() as cpu:
+        with PeakMemory() as memory:
             pipeline.run(on_progress, on_interrupt)
         if not pipeline.read_whole:
             raise _interrupted(sink, target, clip.info.frames)
@@ -216,7 +159,9 @@ def filter_video(
                 "written, please report it"
             )
         quality = None if compared is None else compared.result()
-        result = _result(clip, target, engine, pipeline, filtering, sink, memory, cpu, quality, warnings)
+        result = result_of(
+            pipeline, target=target, manifest=engine.manifest, memory=memory, quality=quality, warnings=warnings
+        )
         sink.commit()
         return result
 
@@ -291,58 +236,12 @@ def _prepare(engine: Engine, clip: Source, filtering: FrameFilter) -> None:
     info = clip.info
     fields = 2 if info.interlaced else 1
     engine.prepare(width=info.width, height=-(-info.height // fields), frames=fields, stream=True)
-    with Source(clip.path) as again:
-        first = (Frame.from_av(each, colour=info.colour) for each in islice(again.frames(), _REHEARSED))
+    with closing(_first_frames(clip)) as first:
         filtering.rehearse(first)
 
 
-def _tiles(sink: ClipSink) -> TileUse:
-    """Of this run, and of the one that it goes on from."""
-    names = {"total": "tiles", "reused": "tiles_reused", "moved": "tiles_moved", "kept": "tiles_skipped"}
-    return TileUse(**{field: int(sink.counts.get(name, 0)) for field, name in names.items()})
-
-
-def _result(
-    clip: Source,
-    target: Path | None,
-    engine: Engine,
-    pipeline: Pipeline,
-    filtering: FrameFilter,
-    sink: ClipSink,
-    memory: PeakMemory,
-    cpu: CpuTime,
-    quality: VideoQuality | None,
-    warnings: list[str],
-) -> VideoResult:
-    info, frames, manifest = clip.info, pipeline.frames_in, engine.manifest
-    new_frames = max(1, frames - sink.frames_done)
-    fps = new_frames / pipeline.seconds
-    if (warning := filtering.guard.report.warning()) is not None:
-        warnings.append(warning)
-    kmac_per_px = manifest.cost.get("kmac_per_px")
-    return VideoResult(
-        input=info.path,
-        output=target,
-        engine=manifest.label,
-        frames_in=frames,
-        frames_out=frames,
-        frames_resumed=sink.frames_done,
-        width=info.width,
-        height=info.height,
-        seconds=pipeline.seconds,
-        fps=fps,
-        speed_x=fps / float(info.frame_rate),
-        stages_ms={name: 1000 * seconds / new_frames for name, seconds in pipeline.busy_seconds.items()},
-        latency_ms={f"p{q}": float(np.percentile(pipeline.latencies or [0.0], q)) * 1000 for q in (50, 95, 99)},
-        tflops=None if kmac_per_px is None else 2e3 * kmac_per_px * info.width * info.height * fps / 1e12,
-        peak_memory_mb=memory.idle_mb + memory.peak_mb,
-        tiles=_tiles(sink),
-        guard=filtering.guard.report,
-        limits=limits_of(
-            frames=new_frames, seconds=pipeline.seconds, cpu_seconds=cpu.seconds, busy_seconds=pipeline.busy_seconds
-        ),
-        quality=quality,
-        qp=filtering.steering.result() if filtering.steering is not None else None,
-        damage=clip.damage,
-        warnings=[*clip.warnings, *warnings],
-    )
+def _first_frames(clip: Source) -> Generator[Frame]:
+    """Yield some frames of a clip that has been opened already; they are decoded once more, and only if asked for."""
+    with Source(clip.path) as again:
+        for each in islice(again.frames(), _REHEARSED):
+            yield Frame.from_av(each, colour=clip.info.colour)

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
 
 from postfilter.runtime.backend import usable_cores
 
-__all__ = ["CpuTime", "Limits", "limits_of"]
+__all__ = ["Limits", "RunTime", "limits_of"]
 
 _FULL = 0.9
 """Of the cores: from here on they count as taken."""
 
 
-class CpuTime:
-    """CPU time of the whole process between entering and leaving a `with` block."""
+class RunTime:
+    """What a run takes, from `begin` to `end` or to now. May be read by any thread."""
 
-    seconds: float = 0.0
-    """Of all threads together."""
-    wall_seconds: float = 0.0
+    def __init__(self) -> None:
+        self.begin()
 
-    def __enter__(self) -> CpuTime:
-        self._cpu, self._wall = time.process_time(), time.perf_counter()
-        return self
+    def begin(self) -> None:
+        """Begin, or begin anew."""
+        self._ended: tuple[float, float] | None = None
+        self._begun = _now()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.seconds = time.process_time() - self._cpu
-        self.wall_seconds = time.perf_counter() - self._wall
+    def end(self) -> None:
+        """Count no further."""
+        self._ended = _now()
+
+    @property
+    def seconds(self) -> float:
+        """By the clock; never 0."""
+        return max(1e-9, (self._ended or _now())[0] - self._begun[0])
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all threads of the process together."""
+        return (self._ended or _now())[1] - self._begun[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +56,6 @@ class Limits:
     cores_busy: float
     """Of the usable cores, on average."""
     cores: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the figures under their names."""
-        return dict(vars(self))
 
 
 def limits_of(*, frames: int, seconds: float, cpu_seconds: float, busy_seconds: dict[str, float]) -> Limits:
@@ -82,3 +84,7 @@ def limits_of(*, frames: int, seconds: float, cpu_seconds: float, busy_seconds: 
         cores_busy=cpu_seconds / seconds,
         cores=cores,
     )
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()

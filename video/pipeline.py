@@ -12,9 +12,10 @@ from typing import Any
 
 from av import Packet, VideoFrame
 
-from postfilter.video.channel import Channel, Stop, Stopped
+from postfilter.video.channel import Channel, Stop
 from postfilter.video.filtering.stage import Filtered, FrameFilter
 from postfilter.video.frame import Frame
+from postfilter.video.limits import RunTime
 from postfilter.video.reading.source import Source
 from postfilter.video.record import Observer
 from postfilter.video.reference import Reference
@@ -58,17 +59,17 @@ class Pipeline:
         """Time each thread worked, without waiting for the others."""
         self.latencies = array("d")
         """Seconds of each frame from leaving the decoder until the sink has taken it."""
-        self.seconds = 0.0
-        self._source, self._filtering, self._sink = source, filtering, sink
+        self.time = RunTime()
+        """From the first frame that the sink has not from an earlier run, to the end."""
+        self.source, self.filtering, self.sink = source, filtering, sink
         self._reference, self._observers = reference, tuple(observers)
         self._stop = Stop()
         self._decoded: Channel[Frame] = Channel(self._stop, capacity=_FRAMES_WAITING)
-        self._ready: Channel[Filtered | Packet[Any]] = Channel(self._stop, capacity=_ITEMS_WAITING)
+        self._ready: Channel[tuple[float, Filtered] | Packet[Any]] = Channel(self._stop, capacity=_ITEMS_WAITING)
+        """Frames come with the moment at which they left the decoder."""
         self._read_no_more = False
         self._left_decoder: deque[float] = deque()
-        """When each frame that the sink has not yet taken left the decoder."""
-        self._entered: deque[float] = deque()
-        """The same of each frame that has not yet left the filter."""
+        """The moments of the frames that have not yet left the filter."""
 
     def run(
         self, on_progress: Callable[..., None] | None = None, on_interrupt: Callable[[], None] | None = None
@@ -87,11 +88,11 @@ class Pipeline:
             PostfilterError: the first failure of any thread.
             KeyboardInterrupt: the second one; the threads have ended by then.
         """
-        started = time.perf_counter()
+        self.time.begin()
         # Not Thread.join: a Ctrl-C during it makes Python before 3.13 take a running thread for a finished one.
         ended = [threading.Event() for _ in range(3)]
         threads = [
-            threading.Thread(target=self._guarded, args=(work, event), name=f"postfilter-{name}", daemon=True)
+            threading.Thread(target=self._stop.guard, args=(work, event), name=f"postfilter-{name}", daemon=True)
             for (name, work), event in zip(
                 (("decode", self._decode), ("filter", self._filter), ("encode", self._encode)), ended, strict=True
             )
@@ -102,7 +103,7 @@ class Pipeline:
             while not (ended[-1].is_set() or self._stop.stopped):
                 try:
                     ended[-1].wait(_PROGRESS_SECONDS)
-                    self._tell(on_progress, started)
+                    self._tell(on_progress)
                 except KeyboardInterrupt:
                     if self._read_no_more:
                         raise
@@ -116,21 +117,21 @@ class Pipeline:
             for thread, event in zip(threads, ended, strict=True):
                 if thread.ident is not None:
                     _wait(event)
-        self.seconds = time.perf_counter() - started
+        self.time.end()
         if self._stop.failure is not None:
             raise self._stop.failure
-        self._tell(on_progress, started)
+        self._tell(on_progress)
 
-    def _tell(self, on_progress: Callable[..., None] | None, started: float) -> None:
+    def _tell(self, on_progress: Callable[..., None] | None) -> None:
         if on_progress is None:
             return
         done = len(self.latencies)
-        fps = done / max(time.perf_counter() - started, 1e-9)
+        fps = done / self.time.seconds
         on_progress(
-            self._sink.frames_done + done,
-            self._source.info.frames,
+            self.sink.frames_done + done,
+            self.source.info.frames,
             fps=fps,
-            speed=fps / float(self._source.info.frame_rate),
+            speed=fps / float(self.source.info.frame_rate),
             stages_ms={name: 1000 * seconds / max(done, 1) for name, seconds in self.busy_seconds.items()},
             queues={
                 "filter": (len(self._decoded), _FRAMES_WAITING),
@@ -138,19 +139,9 @@ class Pipeline:
             },
         )
 
-    def _guarded(self, work: Callable[[], None], ended: threading.Event) -> None:
-        try:
-            work()
-        except Stopped:
-            return
-        except BaseException as error:
-            self._stop.set(error)
-        finally:
-            ended.set()
-
     def _decode(self) -> None:
-        items = self._source.items()
-        colour = self._source.info.colour
+        items = self.source.items()
+        colour = self.source.info.colour
         while not self._read_no_more:
             before = time.perf_counter()
             item = next(items, None)
@@ -161,27 +152,31 @@ class Pipeline:
                 break
             if isinstance(item, VideoFrame):
                 self.frames_in += 1
-                if self.frames_in <= self._sink.frames_done:
+                if self.frames_in <= self.sink.frames_done:
+                    # Going over what an earlier run made is no part of this one's work.
+                    self.busy_seconds["decode"] = 0.0
+                    self.time.begin()
                     continue
                 self._left_decoder.append(now)
-                self._entered.append(now)
-                qp, aspect = self._source.qp_of(item), self._source.info.sample_aspect_ratio
+                qp, aspect = self.source.qp_of(item), self.source.info.sample_aspect_ratio
                 self._decoded.put(Frame.from_av(item, colour=colour, qp=qp, sample_aspect_ratio=aspect))
             else:
                 self._ready.put(item)
         self._decoded.close()
 
     def _filter(self) -> None:
-        filtered = self._filtering.stream(self._frames())
+        filtered = self.filtering.stream(self._frames())
         while True:
-            before, waited = time.perf_counter(), self._filtering.waiting_seconds
+            before, waited = time.perf_counter(), self.filtering.waiting_seconds
             each = next(filtered, None)
-            waited = self._filtering.waiting_seconds - waited
+            waited = self.filtering.waiting_seconds - waited
             self.busy_seconds["filter"] += time.perf_counter() - before - waited
             if each is None:
                 break
+            left_decoder = self._left_decoder.popleft()
+            each.record.latency_ms = 1000 * (time.perf_counter() - left_decoder)
             self._look(each)
-            self._ready.put(each)
+            self._ready.put((left_decoder, each))
         self._ready.close()
 
     def _frames(self) -> Iterator[Frame]:
@@ -190,27 +185,26 @@ class Pipeline:
 
     def _look(self, each: Filtered) -> None:
         """Compare and show a frame, which is not filtering."""
-        entered = self._entered.popleft()
         if each.decoded is None:
             return
         if self._reference is not None:
             psnr = self._reference.measure(each.decoded.planes[0], each.frame.planes[0])
             each.record.psnr_decoded, each.record.psnr_filtered = psnr
-        each.record.latency_ms = 1000 * (time.perf_counter() - entered)
         for observer in self._observers:
             observer.see(each.record, each.decoded, each.frame)
 
     def _encode(self) -> None:
         while (item := self._ready.get()) is not None:
             before = time.perf_counter()
-            if isinstance(item, Filtered):
-                self._sink.write_frame(item.frame.to_av(), item.record.counts())
-                self.latencies.append(time.perf_counter() - self._left_decoder.popleft())
+            if isinstance(item, tuple):
+                left_decoder, filtered = item
+                self.sink.write_frame(filtered.frame.to_av(), filtered.record.counts())
+                self.latencies.append(time.perf_counter() - left_decoder)
             else:
-                self._sink.write_packet(item)
+                self.sink.write_packet(item)
             self.busy_seconds["encode"] += time.perf_counter() - before
         before = time.perf_counter()
-        self._sink.finish(partial=not self.read_whole)
+        self.sink.finish(partial=not self.read_whole)
         self.busy_seconds["encode"] += time.perf_counter() - before
 
 

@@ -25,7 +25,7 @@ class FrameRecord:
     """Mean absolute difference between filtered and decoded luma, in code values, on a sample of them."""
     latency_ms: float | None = None
     """From leaving the decoder (in real time: from its moment by the stream's clock) to leaving the filter, waiting in
-    between included, where somebody looks at it."""
+    between included; known once it has left."""
     qp: float | None = None
     """Mean quantiser, where the bitstream tells."""
     tiles: int = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from postfilter.errors import InputError
 from postfilter.quality.metrics import finite_psnr
@@ -22,10 +21,6 @@ class VideoQuality:
     psnr_filtered: float
     delta_psnr: float
     """psnr_filtered - psnr_decoded."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the three figures under their names."""
-        return dict(vars(self))
 
 
 class Reference:

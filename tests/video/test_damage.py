@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -175,6 +176,24 @@ def test_a_full_disk_is_told_and_leaves_nothing(clip_pair: Any, engine: Engines,
     with pytest.raises(OutputError, match=r"cannot write .*out\.mkv"):
         filter_video(clip_pair.coded, tmp_path / "out.mkv", engine(), codec="ffv1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_track_that_a_container_refuses_is_named(write: Write, engine: Engines, tmp_path: Path) -> None:
+    def sound(container: Any) -> None:
+        for number in range(4):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            frame.sample_rate, frame.pts = 48000, 1024 * number
+            container.mux(container.streams.audio[0].encode(frame))
+        container.mux(container.streams.audio[0].encode(None))
+
+    clip = write(
+        tmp_path / "in.flv", prepare=lambda container, _: container.add_stream("aac", 48000, layout="mono"), after=sound
+    )
+    # The packet with the decoder's settings, which Matroska wants in its header, becomes one of sound.
+    clip.write_bytes(clip.read_bytes().replace(b"\xaf\x00", b"\xaf\x01", 1))
+    with pytest.raises(OutputError, match=r"out\.mkv refuses track \d of the input \(audio, aac\).*try another suffix"):
+        filter_video(clip, tmp_path / "out.mkv", engine())
+    assert [each.name for each in tmp_path.iterdir()] == ["in.flv"]
 
 
 def test_a_change_of_size_half_way_is_refused(write: Write, engine: Engines, tmp_path: Path) -> None:

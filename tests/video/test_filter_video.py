@@ -235,9 +235,9 @@ def test_a_waiting_engine_is_not_flooded_with_frames(engine: Engines, write: Wri
 
     original = room.Pipeline._tell
 
-    def spy(self: Any, on_progress: Any, started: float) -> None:
+    def spy(self: Any, on_progress: Any) -> None:
         taken.append(self.frames_in - len(self.latencies))
-        original(self, on_progress, started)
+        original(self, on_progress)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room.Pipeline, "_tell", spy)

@@ -47,6 +47,8 @@ def test_a_frame_shares_the_memory_it_was_made_from(photograph: NDArray[np.uint8
     assert again.to_av() is picture and np.array_equal(again.planes[0], y)
     picture_y = np.frombuffer(picture.planes[0], np.uint8)  # type: ignore[call-overload]
     assert np.shares_memory(again.planes[0], picture_y)
+    apart = Frame.from_av(picture.reformat(format="nv12", threads=1), colour=ColourTags())
+    assert all(np.array_equal(a, b) for a, b in zip(apart.planes, frame.planes, strict=True))
     with pytest.raises(InputError, match="uint16 arrays"):
         Frame.from_planes([y], format="gray10le", pts=0, time_base=Fraction(1, 25))
 

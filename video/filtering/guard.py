@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -65,10 +65,6 @@ class GuardReport:
     tiles_flagged: int = 0
     events: list[GuardEvent] = field(default_factory=list)
     """The first hundred."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
 
     def counts(self) -> dict[str, int]:
         """Return the sums under their names."""

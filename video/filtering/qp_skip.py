@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,10 +43,6 @@ class QpUse:
     """Frames all of which did: the engine never saw them."""
     share: float
     """Of all blocks, those skipped, 0..1."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as what `json` writes."""
-        return asdict(self)
 
 
 def block_qp(frame: Frame) -> NDArray[np.float32] | None:

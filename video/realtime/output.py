@@ -89,10 +89,10 @@ class StreamSink(FileSink):
                 "instance mpegts, matroska, nut or flv"
             ) from error
 
-    def _error(self, cause: Exception, what: str = "the filtered video") -> OutputError:
+    def _error(self, cause: Exception) -> OutputError:
         if isinstance(cause, OutputError):
             return cause
         return OutputError(
-            f"cannot send to {self.target} ({what}: {reason(cause)}); look whether a receiver is there and "
+            f"cannot send to {self.target} ({reason(cause)}); look whether a receiver is there and "
             f"reads, and whether {self._output_format} can hold these tracks (--output-format)"
         )

@@ -13,7 +13,7 @@ from typing import Any
 from av import Packet, VideoFrame
 
 from postfilter.errors import InputError, OutputError
-from postfilter.video.channel import Channel, Stop, Stopped
+from postfilter.video.channel import Channel, Stop
 from postfilter.video.filtering.stage import mean_change
 from postfilter.video.frame import Frame
 from postfilter.video.reading.live import LiveSource
@@ -125,8 +125,9 @@ class Player:
         self._ladder.begin(started)
         ended = {work.__name__: threading.Event() for work in (self._read, self._filter, self._write)}
         for work in (self._read, self._filter, self._write):
+            name = work.__name__
             threading.Thread(
-                target=self._guarded, args=(work, ended[work.__name__]), name=f"postfilter{work.__name__}", daemon=True
+                target=self._stop.guard, args=(work, ended[name]), name=f"postfilter{name}", daemon=True
             ).start()
         wait, told = _PROGRESS_SECONDS if on_idle is None else _IDLE_SECONDS, started
         try:
@@ -175,16 +176,6 @@ class Player:
             fps = self.frames_out / max(time.perf_counter() - started, 1e-9)
             rung = self._ladder.rungs[self._ladder.current].name
             on_progress(self.frames_out, self._source.info.frames, fps=fps, missed=self.frames_missed, rung=rung)
-
-    def _guarded(self, work: Callable[[], None], ended: threading.Event) -> None:
-        try:
-            work()
-        except Stopped:
-            return
-        except BaseException as error:
-            self._stop.set(error)
-        finally:
-            ended.set()
 
     def _read(self) -> None:
         items, last = self._source.items(), None

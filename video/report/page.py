@@ -23,8 +23,8 @@ from postfilter.video.target import check_target
 
 if TYPE_CHECKING:
     from postfilter.runtime import EngineManifest
-    from postfilter.video.clip import VideoResult
     from postfilter.video.report.observer import ReportObserver
+    from postfilter.video.result import VideoResult
 
 __all__ = ["check_report", "write_report"]
 

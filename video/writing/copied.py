@@ -36,15 +36,14 @@ class CopiedTrack:
     """
 
     def __init__(self, track: Any, source: Stream, *, offset_ticks: int = 0) -> None:
-        self.track = track
-        self.name = track_name(source)
-        """What it is called in messages."""
+        self.track, self.source = track, source
         self.offset_ticks = offset_ticks
         self.restamped = 0
         """Packets that left with another time than they came with."""
         self._may_stand_still = bool(track.container.format.flags & Flags.ts_nonstrict.value)
         self._last_dts: int | None = None
         self._last_duration = 0
+        self._first: Packet[Any] | None = None
 
     def prepare(self, packet: Packet[Any]) -> Packet[Any]:
         """Direct a packet to the output's track and give it timestamps that a muxer takes.
@@ -66,7 +65,12 @@ class CopiedTrack:
         packet.dts, packet.pts = dts, max(pts, dts)
         self._last_dts, self._last_duration = dts, packet.duration or 0
         packet.stream = self.track
+        self._first = self._first or packet
         return packet
+
+    def is_refused(self) -> bool:
+        """Whether the container cannot hold this track's packets, even alone; a muxer's error does not say whose."""
+        return not holds(self.track.container.format.name, self.source, self._first)
 
     def _earliest(self, last: int, tick: Fraction) -> int:
         """The first time after `last` that the container tells from it, by its own, maybe coarser clock."""
@@ -101,12 +105,16 @@ def copy_track(container: OutputContainer, source: Stream) -> Any | None:
     return _add(container, source)
 
 
-def holds(format_name: str, source: Stream) -> bool:
-    """Return whether a container of this format can hold the track: tried out, in memory."""
+def holds(format_name: str, source: Stream, packet: Packet[Any] | None = None) -> bool:
+    """Return whether a container of this format can hold the track, and this packet of it: tried out, in memory."""
     trial = av.open(io.BytesIO(), "w", format=format_name)
     try:
-        _add(trial, source)
+        track = _add(trial, source)
         trial.start_encoding()
+        if packet is not None:
+            alone: Packet[Any] = Packet(bytes(packet))
+            alone.stream, alone.time_base, alone.pts, alone.dts = track, packet.time_base, 0, 0
+            trial.mux(alone)
         trial.close()
     except (ValueError, av.FFmpegError, OSError):
         return False

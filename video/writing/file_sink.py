@@ -39,7 +39,7 @@ _REMEDIES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "look at the rights of the file and of its folder"),
     errno.EIO: "look at the disk, or give another folder",
 }
-"""Error number of the system -> what to try; all others are about what is written."""
+"""Error number of the system -> what to try."""
 
 
 class FileSink:
@@ -61,12 +61,12 @@ class FileSink:
         self.frames_written = 0
         self.warnings = warnings
         self._sent = 0
-        self._held: deque[tuple[CopiedTrack, Packet[Any]]] = deque()
+        self._held: deque[Packet[Any]] = deque()
         self._held_bytes = 0
         self._refused = 0
         self._video_seconds = float("-inf")
-        self._container = self._open(source)
         self._copied: dict[int, CopiedTrack] = {}
+        self._container = self._open(source)
         try:
             self._add_tracks(source, settings)
             self._container.start_encoding()
@@ -95,7 +95,7 @@ class FileSink:
         copied = self._copied.get(packet.stream.index)
         if copied is None:
             return
-        self._held.append((copied, copied.prepare(packet)))
+        self._held.append(copied.prepare(packet))
         self._held_bytes += packet.size
         self._release()
 
@@ -209,7 +209,7 @@ class FileSink:
     def _release(self) -> None:
         """Write held packets that the video has reached, so that the muxer interleaves as the input did."""
         while self._held:
-            track, packet = self._held[0]
+            packet = self._held[0]
             seconds = float(packet.dts * packet.time_base) if packet.dts is not None else 0.0
             if seconds > self._video_seconds and self._held_bytes < _HELD_BYTES:
                 return
@@ -221,15 +221,18 @@ class FileSink:
                 # A container that repacks sound, such as Matroska that of MPEG-TS, cannot do so with a damaged packet.
                 self._refused += 1
             except (av.FFmpegError, OSError, ValueError) as error:
-                raise self._error(error, track.name) from error
+                raise self._error(error) from error
 
-    def _error(self, cause: Exception, what: str = "the filtered video") -> OutputError:
-        """What a user is told; `what` was being written."""
+    def _error(self, cause: Exception) -> OutputError:
+        """What a user is told."""
         if isinstance(cause, OutputError):
             return cause
-        number = getattr(cause, "errno", None)
-        if number in _REMEDIES:
-            return OutputError(f"cannot write {self.target} ({reason(cause)}); {_REMEDIES[number]}")
+        number = getattr(cause, "errno", None) or 0
+        if number in _REMEDIES or not isinstance(cause, av.FFmpegError | ValueError):
+            remedy = _REMEDIES.get(number, "look at the file's name, and give another one or another folder")
+            return OutputError(f"cannot write {self.target} ({reason(cause)}); {remedy}")
+        refused = [track_name(each.source) for each in self._copied.values() if each.is_refused()]
+        what = " and ".join(refused) or "the filtered video"
         return OutputError(
             f"the container of {self.target} refuses {what} ({reason(cause)}): the input's headers may be damaged, or "
             "it is not made for that; try another suffix, such as .mkv, .mp4 or the input's own"

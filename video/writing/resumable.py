@@ -268,12 +268,12 @@ class ResumableSink(FileSink):
                 return
             self._release()
 
-    def _error(self, cause: Exception, what: str = "the filtered video") -> OutputError:
+    def _error(self, cause: Exception) -> OutputError:
         if getattr(cause, "errno", None) in NO_ROOM and self._folder.journal.segments:
             return OutputError(
                 f"cannot write {self.target} ({reason(cause)}); make room on the disk, then go on with --resume"
             )
-        return super()._error(cause, what)
+        return super()._error(cause)
 
 
 def _threads(codec: str) -> int:
