@@ -33,6 +33,8 @@ _PAIR_SECONDS = 10.0
 _STATE_SECONDS = 0.2
 """Between two messages about the state."""
 _HEARTBEAT_SECONDS = 5.0
+_LONGEST_NUMBER = 18
+"""Digits of a picture's number."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -148,7 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer("text/plain", b"This preview answers to its own name only.", HTTPStatus.MISDIRECTED_REQUEST)
             return
         address = urlsplit(self.path)
-        if address.path in self.server.assets:
+        if address.path != "/" and self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+            # It could read nothing, but it could have pictures made and hold connections.
+            self._answer("text/plain", b"Only the preview's own page may ask for this.", HTTPStatus.FORBIDDEN)
+        elif address.path in self.server.assets:
             self._answer(*self.server.assets[address.path])
         elif address.path == "/state":
             self._stream_state()
@@ -181,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _send_pair(self, after: str) -> None:
-        if not after.isdecimal():
+        if not after.isdecimal() or len(after) > _LONGEST_NUMBER:
             self._answer("text/plain", b"after is a number.", HTTPStatus.BAD_REQUEST)
             return
         pair = self.server.pairs.after(int(after), timeout_seconds=_PAIR_SECONDS)

@@ -120,8 +120,8 @@ def timestamp(seconds: float) -> str:
 
 def number(value: float, *, sign: bool = False) -> str:
     """Return a figure with the digits that matter: four, more only before the point."""
-    if isinstance(value, int):
-        text = f"{value:,}"
+    if isinstance(value, int) or value == 0:
+        text = f"{int(value):,}"
     else:
         places = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 1 else 3
         text = f"{value:,.{places}f}"

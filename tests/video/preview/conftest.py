@@ -50,12 +50,17 @@ def ask() -> Callable[..., tuple[http.client.HTTPResponse, bytes]]:
     """`ask(preview, path, …)` gives the answer and its body; the path is sent as it stands."""
 
     def request(
-        preview: Preview, path: str, *, method: str = "GET", host: str | None = None
+        preview: Preview,
+        path: str,
+        *,
+        method: str = "GET",
+        host: str | None = None,
+        headers: dict[str, str] | None = None,
     ) -> tuple[http.client.HTTPResponse, bytes]:
         where = urlsplit(preview.url)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=20)
         try:
-            connection.request(method, path, headers={} if host is None else {"Host": host})
+            connection.request(method, path, headers=(headers or {}) | ({} if host is None else {"Host": host}))
             answer = connection.getresponse()
             return answer, answer.read()
         finally:

@@ -68,6 +68,14 @@ def test_its_own_names_are_answered_through_a_forwarded_port_too(host: str, prev
     assert ask(preview, "/", host=host)[0].status == 200
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_pages_of_other_sites_may_link_to_it_alone(site: str, preview: Preview, ask: Ask) -> None:
+    headers = {"Sec-Fetch-Site": site}
+    assert ask(preview, "/", headers=headers)[0].status == 200
+    for path in ("/state", "/pair?after=0", "/preview.js"):
+        assert ask(preview, path, headers=headers)[0].status == 403
+
+
 def test_at_another_host_addresses_are_answered_and_names_are_not(ask: Ask) -> None:
     with Preview(title="x", host="0.0.0.0") as served:
         port = urlsplit(served.url).port
@@ -119,7 +127,7 @@ def test_a_frame_nobody_looks_at_costs_next_to_nothing(preview: Preview, show: A
     assert (time.thread_time() - started) / 1000 < 50e-6
 
 
-@pytest.mark.parametrize("after", ["x", "-1", "1e9", "%00"])
+@pytest.mark.parametrize("after", ["x", "-1", "1e9", "%00", "9" * 5000])
 def test_nonsense_is_refused(after: str, preview: Preview, ask: Ask) -> None:
     assert ask(preview, f"/pair?after={after}")[0].status == 400
 

@@ -94,7 +94,14 @@ def picture_of(uri: str) -> NDArray[Any]:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.12345, "0.123"), (12.345, "12.35"), (-1.5, "\u22121.50"), (12345, "12\u202f345"), (1234.5, "1\u202f234")],
+    [
+        (0.0, "0"),
+        (0.12345, "0.123"),
+        (12.345, "12.35"),
+        (-1.5, "\u22121.50"),
+        (12345, "12\u202f345"),
+        (1234.5, "1\u202f234"),
+    ],
 )
 def test_numbers_show_the_digits_that_matter(value: float, text: str) -> None:
     assert number(value) == text
