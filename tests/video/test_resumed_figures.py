@@ -12,6 +12,7 @@ import pytest
 from postfilter.errors import OutputError
 from postfilter.runtime import Engine
 from postfilter.video import Frame, FrameRecord, filter_video
+from postfilter.video.report import ReportObserver, write_report
 
 Engines = Callable[..., Engine]
 Write = Callable[..., Path]
@@ -49,11 +50,14 @@ def spoil(source: Path, target: Path, engine: Engine, **options: Any) -> None:
 def test_where_nothing_was_left_to_do_no_speed_is_told(source: Path, engine: Engines, tmp_path: Path) -> None:
     target = tmp_path / "out.mkv"
     spoil(source, target, engine())
-    result = run(source, target, engine(), resume=True)
+    observer = ReportObserver()
+    result = run(source, target, engine(), resume=True, observers=[observer])
     assert (result.frames_in, result.frames_out, result.frames_resumed) == (FRAMES, FRAMES, FRAMES)
     assert result.fps == result.speed_x == 0 and result.limits is None
     assert set(result.stages_ms.values()) == {0.0} and result.tiles.total > 0
     assert target.is_file()
+    write_report(tmp_path / "report.html", observer, result, manifest=engine().manifest)
+    assert "An earlier run made the first 24 frames" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_going_over_what_is_done_is_no_part_of_the_time(
