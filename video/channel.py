@@ -53,7 +53,7 @@ class Channel(Generic[Item]):
 
     def __init__(self, stop: Stop, *, capacity: int) -> None:
         self._stop = stop
-        self._capacity = capacity
+        self.capacity = capacity
         self._items: deque[Item] = deque()
         self._closed = False
 
@@ -68,7 +68,7 @@ class Channel(Generic[Item]):
             Stopped: the run was stopped.
         """
         with self._stop.condition:
-            self._stop.condition.wait_for(lambda: self._stop.stopped or len(self._items) < self._capacity)
+            self._stop.condition.wait_for(lambda: self._stop.stopped or len(self._items) < self.capacity)
             if self._stop.stopped:
                 raise Stopped
             self._items.append(item)
@@ -82,11 +82,11 @@ class Channel(Generic[Item]):
         """
         with self._stop.condition:
             self._stop.condition.wait_for(
-                lambda: self._stop.stopped or len(self._items) < self._capacity, timeout=wait_seconds
+                lambda: self._stop.stopped or len(self._items) < self.capacity, timeout=wait_seconds
             )
             if self._stop.stopped:
                 raise Stopped
-            oldest = self._items.popleft() if len(self._items) >= self._capacity else None
+            oldest = self._items.popleft() if len(self._items) >= self.capacity else None
             self._items.append(item)
             self._stop.condition.notify_all()
             return oldest

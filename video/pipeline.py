@@ -134,8 +134,8 @@ class Pipeline:
             speed=fps / float(self.source.info.frame_rate),
             stages_ms={name: 1000 * seconds / max(done, 1) for name, seconds in self.busy_seconds.items()},
             queues={
-                "filter": (len(self._decoded), _FRAMES_WAITING),
-                "encode": (len(self._ready), _ITEMS_WAITING),
+                "filter": (len(self._decoded), self._decoded.capacity),
+                "encode": (len(self._ready), self._ready.capacity),
             },
         )
 

@@ -58,7 +58,7 @@ const show = (state) => {
   $("title").textContent = state.title;
   $("subtitle").textContent = state.subtitle;
   if (state.done !== undefined) {
-    tell("frames", text(state.done, 0), state.total ? `of ${text(state.total, 0)}` : "");
+    tell("frames", text(state.done, 0), state.total >= state.done ? `of ${text(state.total, 0)}` : "");
     if (state.total) $("progress").value = Math.min(1, state.done / state.total);
     else if (state.ended) $("progress").value = 1;
     else $("progress").removeAttribute("value");

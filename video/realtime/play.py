@@ -104,7 +104,8 @@ def play_video(
         overwrite: whether an existing file may be replaced.
         settings: how eager the ladder is.
         observers: are shown each frame, see `video.record`; costs a copy of each.
-        on_progress: called as on_progress(frames written, frames expected or None, fps=…, missed=…, rung=…).
+        on_progress: called as on_progress(frames written, frames expected or None, fps=…, missed=…, rung=…,
+            stages_ms=…, queues=…).
 
     Raises:
         InputError: the stream cannot be read or filtered, or an engine reads what is not known of its frames; where it

@@ -114,7 +114,8 @@ class Player:
         """Take the stream through until it ends, or until Ctrl-C or a signal ends it: see `interrupt`.
 
         Args:
-            on_progress: called in the calling thread about ten times a second: (done, total, fps=…, rung=…).
+            on_progress: called in the calling thread about ten times a second: (done, total, fps=…, missed=…,
+                rung=…, stages_ms=…, queues=…).
             on_idle: called there as well, some hundred times a second; False ends the run.
 
         Raises:
@@ -173,9 +174,16 @@ class Player:
 
     def _tell(self, on_progress: Callable[..., None] | None, started: float) -> None:
         if on_progress is not None:
-            fps = self.frames_out / max(time.perf_counter() - started, 1e-9)
-            rung = self._ladder.rungs[self._ladder.current].name
-            on_progress(self.frames_out, self._source.info.frames, fps=fps, missed=self.frames_missed, rung=rung)
+            queues: dict[str, Channel[Any]] = {"filter": self._received, "encode": self._ready}
+            on_progress(
+                self.frames_out,
+                self._source.info.frames,
+                fps=self.frames_out / max(time.perf_counter() - started, 1e-9),
+                missed=self.frames_missed,
+                rung=self._ladder.rungs[self._ladder.current].name,
+                stages_ms={name: 1000 * each / max(1, self.frames_in) for name, each in self.busy_seconds.items()},
+                queues={name: (len(each), each.capacity) for name, each in queues.items()},
+            )
 
     def _read(self) -> None:
         items, last = self._source.items(), None
