@@ -84,6 +84,7 @@ _UNPACKED = {
     "p012le": "yuv420p12le",
     "yuyv422": "yuv422p",
     "uyvy422": "yuv422p",
+    "yvyu422": "yuv422p",
     "gray10be": "gray10le",
     "gray16be": "gray16le",
     "rgb24": "gbrp",

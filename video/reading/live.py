@@ -17,7 +17,7 @@ from av import Packet, VideoFrame
 from av.stream import Stream
 
 from postfilter.errors import InputError
-from postfilter.video.pixels import FORMATS
+from postfilter.video.pixels import FORMATS, pixel_format
 from postfilter.video.reading.decoding import reason
 from postfilter.video.reading.source import Source
 from postfilter.video.reading.timeline import Timeline
@@ -26,13 +26,8 @@ __all__ = ["LiveSource", "is_live"]
 
 _UNPACED = {"udp", "udplite", "rtp", "rtsp", "rtsps", "srt", "rist", "rtmp", "rtmps", "rtmpt", "rtmpe", "mms", "mmsh"}
 """Protocols whose sender does not wait for us: what is not read in time is lost."""
-_PLANAR = {
-    "yuyv422": "yuv422p",
-    "uyvy422": "yuv422p",
-    "yvyu422": "yuv422p",
-    "p010le": "yuv420p10le",
-}
-"""Formats of cameras and screens -> the planar one that holds the same; all others become yuv420p."""
+_LAST_RESORT = "yuv420p"
+"""For what no planar format holds exactly, and for packed RGB, which luma engines cannot filter."""
 _WAKE_SECONDS = 0.1
 
 
@@ -168,11 +163,21 @@ class LiveSource(Source):
     def _accept(self, frame: VideoFrame) -> VideoFrame:
         name = frame.format.name
         if name not in FORMATS:
-            planar = _PLANAR.get(name, "yuv420p")
+            wanted = _taken_apart(name)
             if not self._frames_read:
-                self.warnings.append(f"frames come as {name} and are converted to {planar}")
-            frame = frame.reformat(format=planar, threads=1)  # several write beyond the ends of their rows
+                self.warnings.append(f"frames come as {name} and are converted to {wanted or _LAST_RESORT}")
+            if wanted is None:  # by one thread: several write beyond the ends of their rows
+                frame = frame.reformat(format=_LAST_RESORT, threads=1)
         return super()._accept(frame)
+
+
+def _taken_apart(name: str) -> str | None:
+    """The planar Y'CbCr format with the same samples; None where there is none, as for the RGB of screens."""
+    try:
+        form = pixel_format(name)
+    except InputError:
+        return None
+    return None if form.rgb else form.name
 
 
 class _Standard:

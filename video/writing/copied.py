@@ -98,9 +98,10 @@ def copy_track(container: OutputContainer, source: Stream) -> Any | None:
         if source.type == "data":
             return None
         ours, theirs = container.format.name, source.container.format.name
+        other = " or an .mkv" if ours != "matroska" and holds("matroska", source) else ""
         raise OutputError(
             f"{track_name(source)} has no place in a {ours} file, and nothing is dropped silently; write to a file "
-            f"like the input ({theirs}){'' if ours == 'matroska' else ' or an .mkv'}"
+            f"like the input ({theirs}){other}"
         )
     return _add(container, source)
 
