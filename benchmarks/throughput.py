@@ -1,9 +1,10 @@
 """What the frame path makes of an engine's speed, and whether it stays that way: python benchmarks/throughput.py.
 
-Three questions, each answered by one run of the real pipeline against its own parts on the same clip:
+Four questions, each answered by one run of the real pipeline against its own parts on the same clip:
 
 - end to end: decode H.264, filter, encode with x264 veryfast, against the parts alone;
 - with no encoder: how much is reached of the engine's own rate less the decoder's measured share;
+- with --screen CLIP …: what it is worth not to filter again what did not change, end to end and with no encoder;
 - over very many frames: whether memory grows.
 
 The 480p clip is made here (see end_to_end.py); give others with --clip.
@@ -43,8 +44,15 @@ def main() -> int:
         clips = [make_clip(work / "made 720x480.mp4", frames=arguments.frames), *arguments.clip]
         with load_engine(built.engine) as engine:
             rows = [measure(clip, engine, work, arguments.repeat) for clip in clips]
+            screens = [measure_screen(clip, engine, work, arguments.repeat) for clip in arguments.screen]
             memory = memory_over(clips[0], engine, work, frames=arguments.memory_frames)
-    result = {"model": arguments.model, "precision": arguments.precision, "clips": rows, "memory": memory}
+    result = {
+        "model": arguments.model,
+        "precision": arguments.precision,
+        "clips": rows,
+        "screens": screens,
+        "memory": memory,
+    }
     result["load"] = os.getloadavg()[0]
     if arguments.json:
         print(json.dumps(result))
@@ -83,6 +91,24 @@ def measure(clip: Path, engine: Engine, work: Path, repeat: int) -> dict[str, An
             "slowest": whole.limits.slowest,
         }
     )
+
+
+def measure_screen(clip: Path, engine: Engine, work: Path, repeat: int) -> dict[str, Any]:
+    """The clip with and without reuse in turns, encoded and not; the fastest of each counts."""
+    best: dict[str, float] = {}
+    for _ in range(repeat):
+        for reuse in (False, True):
+            for name, target in (("end_to_end", work / "screen.mkv"), ("null", None)):
+                result = filter_video(clip, target, engine, tile_reuse=reuse, overwrite=True)
+                key = f"{name}_fps{'_reuse' if reuse else ''}"
+                best[key] = max(best.get(key, 0.0), result.fps)
+    return {
+        "clip": clip.name,
+        "reused": result.tiles.reused / result.tiles.total,
+        **best,
+        "end_to_end_ratio": best["end_to_end_fps_reuse"] / best["end_to_end_fps"],
+        "null_ratio": best["null_fps_reuse"] / best["null_fps"],
+    }
 
 
 def engine_alone_fps(clip: Path, engine: Engine) -> float:
@@ -179,6 +205,11 @@ def render(result: dict[str, Any]) -> None:
             f"  no encoder {row['null_fps']:.1f} fps, {row['null_share']:.0%} of the engine's rate less the decoder's "
             f"share ({row['null_bound_fps']:.1f}){met}"
         )
+    for row in result["screens"]:
+        print(f"{row['clip']}: {row['reused']:.0%} of the picture not filtered again")
+        for name, what in (("end_to_end", "end to end"), ("null", "no encoder")):
+            with_reuse, without, ratio = (row[f"{name}_{each}"] for each in ("fps_reuse", "fps", "ratio"))
+            print(f"  {what} {with_reuse:.0f} fps, {without:.1f} with --no-tile-reuse: {ratio:.1f} times as fast")
     memory = result["memory"]
     print(
         f"memory over {memory['frames']} frames of 192x128: {memory['after_a_tenth_mb']:.0f} MB after a tenth, "
@@ -191,6 +222,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="fastarcnn-luma")
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--clip", type=Path, nargs="*", default=[], help="more clips to measure with")
+    parser.add_argument("--screen", type=Path, nargs="*", default=[], help="clips of which much stands still")
     parser.add_argument("--frames", type=int, default=150, help="of the made clip")
     parser.add_argument("--memory-frames", type=int, default=20_000)
     parser.add_argument("--repeat", type=int, default=2, help="turns, of which the fastest counts")
