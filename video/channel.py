@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 __all__ = ["Channel", "Stop", "Stopped"]
@@ -48,12 +49,15 @@ class Channel(Generic[Item]):
 
     Args:
         stop: shared by all channels of a run.
-        capacity: items that may wait.
+        capacity: items that may wait, or what they may weigh together.
+        weigh: what an item weighs.
     """
 
-    def __init__(self, stop: Stop, *, capacity: int) -> None:
+    def __init__(self, stop: Stop, *, capacity: int, weigh: Callable[[Item], int] = lambda _: 1) -> None:
         self._stop = stop
         self.capacity = capacity
+        self._weigh = weigh
+        self._weight = 0
         self._items: deque[Item] = deque()
         self._closed = False
 
@@ -68,10 +72,10 @@ class Channel(Generic[Item]):
             Stopped: the run was stopped.
         """
         with self._stop.condition:
-            self._stop.condition.wait_for(lambda: self._stop.stopped or len(self._items) < self.capacity)
+            self._stop.condition.wait_for(lambda: self._stop.stopped or self._weight < self.capacity)
             if self._stop.stopped:
                 raise Stopped
-            self._items.append(item)
+            self._append(item)
             self._stop.condition.notify_all()
 
     def offer(self, item: Item, *, wait_seconds: float) -> Item | None:
@@ -82,12 +86,12 @@ class Channel(Generic[Item]):
         """
         with self._stop.condition:
             self._stop.condition.wait_for(
-                lambda: self._stop.stopped or len(self._items) < self.capacity, timeout=wait_seconds
+                lambda: self._stop.stopped or self._weight < self.capacity, timeout=wait_seconds
             )
             if self._stop.stopped:
                 raise Stopped
-            oldest = self._items.popleft() if len(self._items) >= self.capacity else None
-            self._items.append(item)
+            oldest = self._pop() if self._weight >= self.capacity else None
+            self._append(item)
             self._stop.condition.notify_all()
             return oldest
 
@@ -109,6 +113,15 @@ class Channel(Generic[Item]):
                 raise Stopped
             if not self._items:
                 return None
-            item = self._items.popleft()
+            item = self._pop()
             self._stop.condition.notify_all()
             return item
+
+    def _append(self, item: Item) -> None:
+        self._items.append(item)
+        self._weight += self._weigh(item)
+
+    def _pop(self) -> Item:
+        item = self._items.popleft()
+        self._weight -= self._weigh(item)
+        return item

@@ -25,8 +25,10 @@ __all__ = ["Pipeline"]
 
 _FRAMES_WAITING = 4
 """Between two threads: enough that none starves while another takes longer for a frame, few enough to cost little."""
-_ITEMS_WAITING = 64
+_PACKETS_WAITING = 64
 """Before the encoder, where packets of audio and subtitles wait with the frames."""
+_FRAME_WEIGHT = 8
+"""In packets: so many fewer frames wait, which are large."""
 _PROGRESS_SECONDS = 0.1
 
 
@@ -65,7 +67,9 @@ class Pipeline:
         self._reference, self._observers = reference, tuple(observers)
         self._stop = Stop()
         self._decoded: Channel[Frame] = Channel(self._stop, capacity=_FRAMES_WAITING)
-        self._ready: Channel[tuple[float, Filtered] | Packet[Any]] = Channel(self._stop, capacity=_ITEMS_WAITING)
+        self._ready: Channel[tuple[float, Filtered] | Packet[Any]] = Channel(
+            self._stop, capacity=_PACKETS_WAITING, weigh=lambda item: 1 if isinstance(item, Packet) else _FRAME_WEIGHT
+        )
         """Frames come with the moment at which they left the decoder."""
         self._read_no_more = False
         self._left_decoder: deque[float] = deque()

@@ -73,3 +73,17 @@ def test_a_stop_wakes_whoever_waits_and_keeps_the_first_failure(full: bool) -> N
     thread.join(timeout=5)
     assert caught == [Stopped]
     assert stop.failure is first
+
+
+def test_heavy_items_take_more_room() -> None:
+    stop = Stop()
+    channel: Channel[int] = Channel(stop, capacity=4, weigh=lambda item: item)
+    channel.put(2)
+    channel.put(2)
+    waiting = threading.Thread(target=channel.put, args=(1,))
+    waiting.start()
+    time.sleep(0.05)
+    assert waiting.is_alive() and len(channel) == 2
+    assert channel.get() == 2
+    waiting.join(timeout=5)
+    assert [channel.get(), channel.get()] == [2, 1]
