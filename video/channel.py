@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 __all__ = ["Channel", "Stop", "Stopped"]
