@@ -6,11 +6,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from postfilter.errors import PostfilterError
+from postfilter.runtime.changes import changed_blocks
 from postfilter.runtime.stream_item import StreamItem, with_kept
 from postfilter.runtime.tile_reuse import TileReuse, TileUse
 from postfilter.video.filtering.guard import Guard
@@ -135,13 +137,16 @@ class FrameFilter:
             index += 1
 
     def rehearse(self, frames: Iterable[Frame]) -> None:
-        """Filter some of the frames to come and forget them.
+        """Filter some of the frames to come and forget them, where they repeat each other.
 
-        Where they repeat themselves, the engine finds out now how to filter frames in part, and not during the run.
+        The engine then finds out now how to filter frames in part, and not during the run.
         """
         if self.tiles is None or any(each.default is None for each in self._engine.inputs):
             return
-        for _ in self._run((StreamItem(planes=self._planes.take(each)) for each in frames), TileReuse()):
+        samples = [self._planes.take(each) for each in frames]
+        if not any(_alike(before, after) for before, after in pairwise(samples)):
+            return
+        for _ in self._run((StreamItem(planes=each) for each in samples), TileReuse()):
             pass
 
     def _use_of(self, item: StreamItem) -> TileUse:
@@ -184,3 +189,8 @@ def mean_change(before: Plane, after: Plane) -> float:
     """Return the mean absolute difference of planes [..., H, W], on a sample, in code values."""
     old, new = (each[..., ::_STEP, ::_STEP].astype(np.float32) for each in (before, after))
     return float(np.abs(new - old).mean())
+
+
+def _alike(before: Plane, after: Plane) -> bool:
+    """Whether some part of a frame is that of the frame before."""
+    return before.shape == after.shape and not changed_blocks(before, after).all()
