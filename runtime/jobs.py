@@ -26,9 +26,11 @@ class Started:
     Args:
         pending: the inference.
         finish: takes its output; returns the job's result if this was its last part.
+        weight: how much of a request it takes, see `Part.weight`.
     """
 
-    def __init__(self, pending: Pending, finish: Callable[[Samples], Samples | None]) -> None:
+    def __init__(self, pending: Pending, finish: Callable[[Samples], Samples | None], *, weight: float = 1.0) -> None:
+        self.weight = weight
         self._pending = pending
         self._finish = finish
 
@@ -44,7 +46,7 @@ class Started:
             result = finish(output)
             return None if result is None else after(result)
 
-        return Started(self._pending, finish_after)
+        return Started(self._pending, finish_after, weight=self.weight)
 
     def abandon(self) -> None:
         """Wait until it reads and writes nothing any more, whatever comes of it."""
@@ -82,6 +84,9 @@ class Part:
     index: int
     """Which of the N planes."""
     cut: Cut
+    weight: float = 1.0
+    """How much of a request it takes: several small parts may be under way instead of one large one, so that one core
+    does not wait for another that filters a whole frame."""
 
 
 def check_planes(planes: Samples, *, dtype: np.dtype[Any], bit_depth: int, layout: str, channels: int) -> None:
@@ -103,9 +108,9 @@ def check_planes(planes: Samples, *, dtype: np.dtype[Any], bit_depth: int, layou
 
 
 def run_jobs(jobs: Iterable[StreamJob], *, requests: int) -> Iterator[Samples]:
-    """Run jobs one after the other, `requests` parts of them at a time, and yield their results in order.
+    """Run jobs one after the other, parts of them that weigh `requests` at a time, and yield their results in order.
 
-    A job is pulled when all parts of the one before are under way, so never more than `requests` ahead. What pulling
+    A job is pulled when all parts of the one before are under way, so never more than that ahead. What pulling
     one raises is raised here after the results of all before it. Closed early, this waits for what is under way.
     """
     source = iter(jobs)
@@ -130,7 +135,7 @@ def run_jobs(jobs: Iterable[StreamJob], *, requests: int) -> Iterator[Samples]:
                     break
                 if part is not None:
                     under_way.append(part)
-                while len(under_way) >= (requests if part else 1):
+                while under_way and (part is None or sum(each.weight for each in under_way) >= requests):
                     if (result := under_way.popleft().wait()) is not None:
                         yield result
         while under_way:
@@ -209,7 +214,7 @@ class PieceJob:
                 self._keep(part, window, output)
                 return None if self._left else self._result()
 
-            yield Started(pending, finish)
+            yield Started(pending, finish, weight=part.weight)
 
     def _window(self, part: Part) -> Samples:
         """Return what a part reads, [1, C, height, width], C-contiguous."""

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
     from postfilter.runtime.jobs import StreamJob
 
-__all__ = ["AfterTrial", "ItemJob"]
+__all__ = ["SMALL", "AfterTrial", "ItemJob"]
+
+SMALL = 0.25
+"""Weight of a part that takes little time or none, see `Part.weight`: it bounds how many frames are held."""
 
 
 class ItemJob:
@@ -31,7 +34,7 @@ class ItemJob:
     def start(self) -> Iterator[Started | None]:
         """See `StreamJob.start`."""
         if self._job is None:
-            yield Started(_Nothing(), lambda _: self._finish(None))
+            yield Started(_Nothing(), lambda _: self._finish(None), weight=SMALL)
             return
         for part in self._job.start():
             yield part and part.then(self._finish)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from postfilter.runtime.jobs import Part
 from postfilter.runtime.piece_rule import RESHAPING, geometry
 from postfilter.runtime.tile_cover import Chosen, Tiling, cheapest_tiles, cuts_over, tilings_for
+from postfilter.runtime.tile_job import SMALL
 from postfilter.runtime.tile_trial import Trial, try_tilings
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class TileWindows:
     def parts(self, chosen: Chosen) -> list[Part]:
         """See `Windows.parts`."""
         return [
-            Part(compiled=self._compiled[which], size=self._tilings[which].window, index=index, cut=cut)
+            Part(compiled=self._compiled[which], size=self._tilings[which].window, index=index, cut=cut, weight=SMALL)
             for which, index, cut in chosen.tiles
         ]
 
