@@ -211,6 +211,8 @@ class _OpenVINOPending:
 
 
 def _known_device(core: Any, device: str) -> str:
+    if device.upper() == "CPU":
+        return "CPU"  # always there; asking for the others would load their plugins, 7 MB that are never used
     available = tuple(core.available_devices)
     name = device.upper()
     if name.split(":")[0] == "AUTO" or name in available or any(each.split(".")[0] == name for each in available):
