@@ -1,7 +1,6 @@
 """Real streams with oddities: each is filtered so that everything is kept, or refused with its cause.
 
-The clips are no part of the repository: POSTFILTER_CLIPS names their folder, or they lie beside the checkout in
-`../shared/data/video/robust`.
+The clips are no part of the repository: POSTFILTER_CLIPS names their folder.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ from .robust_streams import Reading, differences
 
 Engines = Callable[..., Engine]
 
-_ROOT = Path(__file__).resolve().parents[2]
-_FOLDER = Path(os.environ.get("POSTFILTER_CLIPS", _ROOT.parent / "shared" / "data" / "video" / "robust"))
+_FOLDER = Path(os.environ.get("POSTFILTER_CLIPS", "no folder named"))
 
 
 @dataclass(frozen=True)
