@@ -200,12 +200,7 @@ def filter_frames(
             engine, planes_for(clip.info, engine), steering=steering, guard=checks, reuse=tile_reuse
         )
         _prepare(engine, clip, filtering)
-        aspect = clip.info.sample_aspect_ratio
-        frames = (
-            Frame.from_av(item, colour=clip.info.colour, qp=clip.qp_of(item), sample_aspect_ratio=aspect)
-            for item in clip.frames()
-        )
-        for each in filtering.stream(frames):
+        for each in filtering.stream(map(clip.frame_of, clip.frames())):
             yield each.frame
 
 
@@ -244,4 +239,4 @@ def _first_frames(clip: Source) -> Generator[Frame]:
     """Yield some frames of a clip that has been opened already; they are decoded once more, and only if asked for."""
     with Source(clip.path) as again:
         for each in islice(again.frames(), _REHEARSED):
-            yield Frame.from_av(each, colour=clip.info.colour)
+            yield again.frame_of(each)

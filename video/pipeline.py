@@ -145,7 +145,6 @@ class Pipeline:
 
     def _decode(self) -> None:
         items = self.source.items()
-        colour = self.source.info.colour
         while not self._read_no_more:
             before = time.perf_counter()
             item = next(items, None)
@@ -162,8 +161,7 @@ class Pipeline:
                     self.time.begin()
                     continue
                 self._left_decoder.append(now)
-                qp, aspect = self.source.qp_of(item), self.source.info.sample_aspect_ratio
-                self._decoded.put(Frame.from_av(item, colour=colour, qp=qp, sample_aspect_ratio=aspect))
+                self._decoded.put(self.source.frame_of(item))
             else:
                 self._ready.put(item)
         self._decoded.close()

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from postfilter.errors import InputError, PostfilterError
+from postfilter.video.frame import Frame
 from postfilter.video.pixels import pixel_format, planar
 from postfilter.video.reading.aspect import AspectSetter
 from postfilter.video.reading.clip_info import ClipInfo, describe, frame_rate
@@ -146,6 +147,13 @@ class Source:
     def qp_of(self, frame: VideoFrame) -> NDArray[np.float32] | None:
         """Return the QP of each block of a decoded frame, as `Frame.qp`; None where it is not asked for or known."""
         return None if self._qp is None else self._qp.of(frame)
+
+    def frame_of(self, picture: VideoFrame) -> Frame:
+        """Return a decoded picture with all that is known of it; its memory is shared."""
+        info = self.info
+        return Frame.from_av(
+            picture, colour=info.colour, qp=self.qp_of(picture), sample_aspect_ratio=info.sample_aspect_ratio
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -13,7 +13,6 @@ from postfilter.runtime.memory import PeakMemory
 from postfilter.runtime.tile_reuse import TileUse
 from postfilter.video.filtering.guard import GuardMode, GuardReport
 from postfilter.video.filtering.qp_skip import check_inputs, wants_qp
-from postfilter.video.frame import Frame
 from postfilter.video.reading.live import LiveSource, is_live
 from postfilter.video.reading.source import Source
 from postfilter.video.realtime.clock import StreamClock
@@ -166,7 +165,7 @@ def play_video(
 
 def _warm_up(works: Sequence[Work], clip: Source, ladder: Ladder) -> None:
     """Compile every engine, and let the ladder know what each costs before the clock starts."""
-    frame = Frame.from_av(clip.first, colour=clip.info.colour, qp=clip.qp_of(clip.first))
+    frame = clip.frame_of(clip.first)
     for index, work in enumerate(works):
         work(frame.copy())
         for _ in range(_WARM_UPS):

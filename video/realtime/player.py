@@ -187,7 +187,7 @@ class Player:
 
     def _read(self) -> None:
         items, last = self._source.items(), None
-        colour, begun = self._source.info.colour, time.perf_counter()
+        begun = time.perf_counter()
         while not self._ending.is_set():
             before = time.perf_counter()
             try:
@@ -204,8 +204,7 @@ class Player:
             if not isinstance(item, VideoFrame):
                 self._ready.put(item)
                 continue
-            qp, aspect = self._source.qp_of(item), self._source.info.sample_aspect_ratio
-            frame = Frame.from_av(item, colour=colour, qp=qp, sample_aspect_ratio=aspect)
+            frame = self._source.frame_of(item)
             # The first frame was there before this began.
             arrived = max(self._source.arrived, begun) if isinstance(self._source, LiveSource) else now
             moment = self._clock.stamp(frame.pts_seconds, arrived)
