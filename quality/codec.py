@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,19 @@ from postfilter.errors import InputError
 if TYPE_CHECKING:
     import av
 
-__all__ = ["Codec", "CodedClip", "Planes", "RoundTrip", "SourceFrame", "encode_decode", "planes_of"]
+__all__ = [
+    "Codec",
+    "CodedClip",
+    "Packet",
+    "Planes",
+    "QpWatch",
+    "RoundTrip",
+    "SourceFrame",
+    "Watcher",
+    "encode_decode",
+    "planes_of",
+    "view",
+]
 
 Codec = Literal["h264", "hevc"]
 Samples: TypeAlias = NDArray[np.uint8]
@@ -23,6 +35,25 @@ Planes: TypeAlias = tuple[Samples, Samples, Samples]
 """Y [H, W], U and V [H/2, W/2], uint8."""
 SourceFrame: TypeAlias = "Samples | Planes | av.VideoFrame"
 """A luma plane uint8 [H, W] (its chroma is then grey, 128), three planes, or a decoded 8-bit 4:2:0 frame."""
+
+Packet: TypeAlias = tuple[bytes, "int | None", "int | None"]
+"""What an encoder wrote at once, with its presentation and decoding time stamps."""
+
+
+class QpWatch(Protocol):
+    """Tells the QP of the frames of one decoder; `video.reading.qp.QpReader` is one."""
+
+    @property
+    def take(self) -> Callable[[Any], None]:
+        """To be called with each packet before it is decoded."""
+
+    @property
+    def of(self) -> Callable[[av.VideoFrame], NDArray[np.float32] | None]:
+        """QP of a decoded frame, float32 [ceil(H / 16), ceil(W / 16)]; None where the bitstream does not tell it."""
+
+
+Watcher: TypeAlias = "Callable[[Any], QpWatch]"
+"""Makes a watch of a decoder's context that is not open yet."""
 
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
@@ -79,14 +110,24 @@ class RoundTrip:
         fps: frames a second. It changes the bit rate that is reported, not the pictures.
         preset: x264's or x265's, `ultrafast` to `placebo`.
         threads: threads of the encoder. Fixed rather than taken from the machine, because both encoders' output
-            depends on it: figures then agree between machines.
+            depends on it: figures then agree between machines. x265 codes one frame at a time, for the same reason.
+        watch: makes what `qp_of` asks; None where nobody asks.
+        keep: keep what is coded, in `packets`.
 
     Raises:
         InputError: an unknown codec, preset or a QP outside 0..51.
     """
 
     def __init__(
-        self, *, codec: Codec, qp: int, fps: float | Fraction = 25, preset: str = "medium", threads: int = 2
+        self,
+        *,
+        codec: Codec,
+        qp: int,
+        fps: float | Fraction = 25,
+        preset: str = "medium",
+        threads: int = 2,
+        watch: Watcher | None = None,
+        keep: bool = False,
     ) -> None:
         if codec not in get_args(Codec):
             raise InputError(f"got codec {codec!r}; use one of {', '.join(get_args(Codec))}")
@@ -101,6 +142,10 @@ class RoundTrip:
         self.threads = threads
         self.frames_coded = 0
         self.bytes_coded = 0
+        self.packets: list[Packet] = []
+        """What was coded, in the order of decoding, where it is kept."""
+        self._make_watch, self._keep = watch, keep
+        self._watch: QpWatch | None = None
 
     @property
     def kbps(self) -> float:
@@ -109,11 +154,8 @@ class RoundTrip:
 
     def __call__(self, frames: Iterable[SourceFrame]) -> Iterator[av.VideoFrame]:
         """Yield each frame as a decoder shows it, in order; `frames` is pulled as the encoder needs it."""
-        import av
-
         encoder: Any = None
-        decoder: Any = av.CodecContext.create(self.codec, "r")
-        decoder.thread_count = self.threads
+        decoder = self._open_decoder()
         shown = 0
         for frame in frames:
             planes = planes_of(frame)
@@ -136,6 +178,33 @@ class RoundTrip:
         if shown != self.frames_coded:
             raise RuntimeError(f"{self.codec} took {self.frames_coded} frames and gave {shown}")
 
+    def replay(self, packets: Iterable[Packet]) -> Iterator[av.VideoFrame]:
+        """Yield the frames of a clip that was coded before, from the `packets` of that time."""
+        import av
+
+        def again() -> Iterator[Any]:
+            for data, pts, dts in packets:
+                packet = av.Packet(data)
+                packet.pts, packet.dts, packet.time_base = pts, dts, 1 / self.fps
+                yield packet
+            yield None
+
+        for frame in self._decode(self._open_decoder(), again()):
+            yield _checked(frame, self.frames_coded)
+            self.frames_coded += 1
+
+    def qp_of(self, frame: av.VideoFrame) -> NDArray[np.float32] | None:
+        """Return the QP of a frame that was just yielded; None where it is not told, or not watched."""
+        return None if self._watch is None else self._watch.of(frame)
+
+    def _open_decoder(self) -> Any:
+        import av
+
+        decoder: Any = av.CodecContext.create(self.codec, "r")
+        decoder.thread_count = self.threads
+        self._watch = self._make_watch(decoder) if self._make_watch else None
+        return decoder
+
     def _open_encoder(self, height: int, width: int) -> Any:
         import av
 
@@ -146,8 +215,9 @@ class RoundTrip:
         if self.codec == "h264":
             encoder.options = {"preset": self.preset, "qp": str(self.qp)}
         else:
-            # x265 prints to stderr by itself, starts a thread for every core, and writes its settings into the stream.
-            parameters = f"qp={self.qp}:log-level=none:pools={self.threads}:info=0"
+            # x265 prints to stderr by itself, starts a thread for every core, codes as many frames at a time as the
+            # machine's cores suggest, whatever the pools, and writes its settings into the stream.
+            parameters = f"qp={self.qp}:log-level=none:pools={self.threads}:frame-threads=1:info=0"
             encoder.options = {"preset": self.preset, "x265-params": parameters}
         try:
             encoder.open()
@@ -160,7 +230,12 @@ class RoundTrip:
 
     def _decode(self, decoder: Any, packets: Iterable[Any]) -> Iterator[av.VideoFrame]:
         for packet in packets:
-            self.bytes_coded += packet.size if packet is not None else 0
+            if packet is not None:
+                self.bytes_coded += packet.size
+                if self._keep:
+                    self.packets.append((bytes(packet), packet.pts, packet.dts))
+                if self._watch is not None:
+                    self._watch.take(packet)
             yield from decoder.decode(packet)
 
 
@@ -182,7 +257,7 @@ def planes_of(frame: SourceFrame, *, crop_odd: bool = False) -> Planes:
     elif isinstance(frame, tuple):
         y, u, v = frame
     elif frame.format.name in ("yuv420p", "yuvj420p"):
-        y, u, v = (_view(plane) for plane in frame.planes)
+        y, u, v = (view(plane) for plane in frame.planes)
     else:
         raise InputError(f"got frames of {frame.format.name}; only 8-bit 4:2:0 is coded here: convert them to yuv420p")
     if crop_odd:
@@ -205,8 +280,8 @@ def _check(planes: Planes) -> Planes:
     return planes
 
 
-def _view(plane: Any) -> Samples:
-    """The samples of a PyAV plane without the padding at the end of its lines; shares its memory."""
+def view(plane: Any) -> Samples:
+    """Return the samples of a PyAV plane without the padding at the end of its lines; shares its memory."""
     lines = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
     return lines[:, : plane.width]
 
@@ -217,7 +292,7 @@ def _video_frame(planes: Planes, number: int, time_base: Fraction) -> av.VideoFr
     height, width = planes[0].shape
     frame = av.VideoFrame(width, height, "yuv420p")
     for target, plane in zip(frame.planes, planes, strict=True):
-        _view(target)[:] = plane
+        view(target)[:] = plane
     frame.pts, frame.time_base = number, time_base
     return frame
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,25 +13,38 @@ from numpy.typing import NDArray
 from postfilter.errors import InputError
 from postfilter.quality.metrics import finite_psnr, finite_psnr_b, luma_of, ssim
 
-__all__ = ["PlaneFilter", "check_qualities", "evaluate_images", "image_files", "jpeg_round_trip"]
+__all__ = [
+    "SUFFIXES",
+    "ImagePair",
+    "PlaneFilter",
+    "check_qualities",
+    "evaluate_images",
+    "evaluate_pairs",
+    "image_files",
+    "jpeg_round_trip",
+    "read_picture",
+]
 
 PlaneFilter: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Samples uint8 [N, C, H, W] to the same shape; an engine is one."""
 Row: TypeAlias = dict[str, Any]
+Compared: TypeAlias = tuple[int, NDArray[np.uint8], NDArray[np.uint8]]
+"""Level, degraded picture and its source, R'G'B' uint8 [H, W, 3]."""
 
-_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 def evaluate_images(
-    folder: Path,
+    pictures: Path | Sequence[Path],
     filter: PlaneFilter,  # noqa: A002 (what it is; the builtin is not used here)
     *,
     layout: Literal["luma", "rgb"],
     method: str,
     qualities: Sequence[int],
+    dataset: str | None = None,
     on_progress: Callable[..., None] | None = None,
 ) -> list[Row]:
-    """Code every picture of a folder as JPEG, filter it, and compare both with the picture.
+    """Code pictures as JPEG, filter them, and compare both with the pictures.
 
     The picture is 8-bit RGB and is coded by OpenCV with its default 4:2:0, for either layout. An `rgb` filter is given
     and judged on the three channels. A `luma` filter is given and judged on the luma plane (BT.601 at full range, as
@@ -38,43 +52,82 @@ def evaluate_images(
     compared with each other.
 
     Args:
-        folder: PNG, BMP, TIFF, PPM, WebP or JPEG files; those in folders below it are not read.
+        pictures: PNG, BMP, TIFF, PPM, WebP or JPEG files, or a folder of them; folders below it are not read.
         filter: uint8 [1, C, H, W] to the same, with C = 1 for `luma` and 3 for `rgb`.
         layout: what the filter takes.
         method: what the filter's rows are called.
         qualities: JPEG qualities, each 1 to 100; one given twice counts once.
+        dataset: what the pictures are called; where None the folder's name.
         on_progress: called as `on_progress(pictures done, pictures)`.
 
     Returns:
-        For each quality a row of the JPEG and a row of the filter: `dataset` (the folder's name), `quality`, `method`
-        (`jpeg` or the given one), `plane` (`rgb` or `luma`), `psnr` and `psnr_b` in dB, `ssim`, `images`. Figures are
-        averages of each picture's; a picture without error counts 100 dB.
+        For each quality a row of the JPEG and a row of the filter: `dataset`, `quality`, `method` (`jpeg` or the given
+        one), `plane` (`rgb` or `luma`), `psnr` and `psnr_b` in dB, `ssim`, `images`. Figures are averages of each
+        picture's; a picture without error counts 100 dB.
 
     Raises:
         InputError: no pictures, one that cannot be read or is smaller than 16x16, or a quality outside 1..100.
     """
     qualities = tuple(dict.fromkeys(qualities))
     check_qualities(qualities)
-    files = image_files(folder)
-    figures: dict[tuple[int, str], list[tuple[float, float, float]]] = {
-        (quality, which): [] for quality in qualities for which in ("jpeg", method)
-    }
-    for done, file in enumerate(files):
-        if on_progress:
-            on_progress(done, len(files))
-        picture = _read(file)
-        source = picture if layout == "rgb" else luma_of(picture)
+    files = image_files(pictures) if isinstance(pictures, Path) else list(pictures)
+    folder = pictures if isinstance(pictures, Path) else files[0].parent
+
+    def coded(file: Path) -> Iterator[Compared]:
+        picture = read_picture(file)
         for quality in qualities:
-            coded = jpeg_round_trip(picture, quality=quality)
-            plane = coded if layout == "rgb" else luma_of(coded)
-            filtered = _filtered(plane, filter)
-            for which, result in (("jpeg", plane), (method, filtered)):
-                figures[quality, which].append(
-                    (finite_psnr(result, source), ssim(result, source), finite_psnr_b(result, source))
-                )
-    if on_progress:
-        on_progress(len(files), len(files))
-    return list(_rows(figures, dataset=folder.resolve().name, plane=layout))
+            yield quality, jpeg_round_trip(picture, quality=quality), picture
+
+    table = _Table(filter, layout=layout, method=method)
+    table.take((coded(file) for file in files), count=len(files), on_progress=on_progress)
+    return table.rows(dataset or folder.resolve().name)
+
+
+def evaluate_pairs(
+    pairs: Sequence[ImagePair],
+    filter: PlaneFilter,  # noqa: A002
+    *,
+    layout: Literal["luma", "rgb"],
+    method: str,
+    dataset: str,
+    on_progress: Callable[..., None] | None = None,
+) -> list[Row]:
+    """Filter pictures that come degraded, and compare both with their sources; else as `evaluate_images`.
+
+    Args:
+        pairs: pictures and their sources, for instance of `datasets`.
+        filter: see `evaluate_images`, as all that follow.
+        layout: as above.
+        method: as above.
+        dataset: as above.
+        on_progress: as above.
+
+    Returns:
+        Rows as `evaluate_images`, by level: `quality` is the `level` of the pairs.
+
+    Raises:
+        InputError: one cannot be read, or differs from its source in size.
+    """
+
+    def read(pair: ImagePair) -> Iterator[Compared]:
+        degraded, source = read_picture(pair.degraded), read_picture(pair.source)
+        if degraded.shape != source.shape:
+            raise InputError(f"{pair.degraded} is of another size than {pair.source}; give the set as it was published")
+        yield pair.level, degraded, source
+
+    table = _Table(filter, layout=layout, method=method)
+    table.take((read(pair) for pair in pairs), count=len(pairs), on_progress=on_progress)
+    return table.rows(dataset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePair:
+    """A picture that came degraded, and what it was made of."""
+
+    source: Path
+    degraded: Path
+    level: int
+    """How: the JPEG quality, or the set's own number."""
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -85,9 +138,9 @@ def image_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one that holds pictures")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise InputError(f"{folder} holds no pictures; looked for {', '.join(sorted(_SUFFIXES))}")
+        raise InputError(f"{folder} holds no pictures; looked for {', '.join(sorted(SUFFIXES))}")
     return files
 
 
@@ -125,7 +178,12 @@ def jpeg_round_trip(picture: NDArray[np.uint8], *, quality: int) -> NDArray[np.u
     return np.ascontiguousarray(decoded if grey else decoded[..., ::-1], dtype=np.uint8)
 
 
-def _read(file: Path) -> NDArray[np.uint8]:
+def read_picture(file: Path) -> NDArray[np.uint8]:
+    """Return a picture as R'G'B' uint8 [H, W, 3].
+
+    Raises:
+        InputError: it cannot be read, or is smaller than 16x16.
+    """
     import cv2
 
     picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
@@ -144,18 +202,44 @@ def _filtered(picture: NDArray[np.uint8], filter: PlaneFilter) -> NDArray[np.uin
     return np.ascontiguousarray(filter(planes)[0].transpose(1, 2, 0))
 
 
-def _rows(
-    figures: dict[tuple[int, str], list[tuple[float, float, float]]], *, dataset: str, plane: str
-) -> Iterator[Row]:
-    for (quality, which), values in figures.items():
-        mean_psnr, mean_ssim, mean_psnr_b = np.mean(values, axis=0).tolist()
-        yield {
-            "dataset": dataset,
-            "quality": quality,
-            "method": which,
-            "plane": plane,
-            "psnr": mean_psnr,
-            "ssim": mean_ssim,
-            "psnr_b": mean_psnr_b,
-            "images": len(values),
-        }
+class _Table:
+    """Collects what is measured of pictures by level."""
+
+    def __init__(
+        self,
+        filter: PlaneFilter,  # noqa: A002
+        *,
+        layout: Literal["luma", "rgb"],
+        method: str,
+    ) -> None:
+        self._filter, self._layout, self._method = filter, layout, method
+        self._figures: dict[tuple[int, str], list[tuple[float, float, float]]] = {}
+
+    def take(self, items: Iterable[Iterator[Compared]], *, count: int, on_progress: Callable[..., None] | None) -> None:
+        for done, item in enumerate(items):
+            if on_progress:
+                on_progress(done, count)
+            for level, degraded, picture in item:
+                self._measure(level, degraded, picture)
+        if on_progress:
+            on_progress(count, count)
+
+    def _measure(self, level: int, degraded: NDArray[np.uint8], picture: NDArray[np.uint8]) -> None:
+        plane, source = (each if self._layout == "rgb" else luma_of(each) for each in (degraded, picture))
+        for which, result in (("jpeg", plane), (self._method, _filtered(plane, self._filter))):
+            self._figures.setdefault((level, which), []).append(
+                (finite_psnr(result, source), ssim(result, source), finite_psnr_b(result, source))
+            )
+
+    def rows(self, dataset: str) -> list[Row]:
+        return [
+            {
+                "dataset": dataset,
+                "quality": level,
+                "method": which,
+                "plane": self._layout,
+                **dict(zip(("psnr", "ssim", "psnr_b"), np.mean(values, axis=0).tolist(), strict=True)),
+                "images": len(values),
+            }
+            for (level, which), values in self._figures.items()
+        ]

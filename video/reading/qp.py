@@ -17,7 +17,7 @@ from postfilter.errors import InputError
 from postfilter.video.reading.hevc_qp import HevcQp
 
 if TYPE_CHECKING:
-    from av import Packet, VideoFrame
+    from av import Packet, VideoCodecContext, VideoFrame
     from av.video.stream import VideoStream
 
 __all__ = ["QP_CODECS", "QpReader", "codec_name"]
@@ -42,15 +42,15 @@ class QpReader:
     3. HEVC: of the slice, see `hevc_qp`. Its packets are told apart by a number that the decoder hands on to the frame.
 
     Args:
-        stream: the video track, of a codec in `QP_CODECS`.
+        stream: the video track, of a codec in `QP_CODECS`; or a decoder that is fed by hand, not open yet.
 
     Raises:
         InputError: the QP of another codec cannot be read.
     """
 
-    def __init__(self, stream: VideoStream) -> None:
-        context: Any = stream.codec_context
-        codec = codec_name(stream)
+    def __init__(self, stream: VideoStream | VideoCodecContext) -> None:
+        context: Any = getattr(stream, "codec_context", stream)
+        codec = str(context.codec.canonical_name)
         if codec not in QP_CODECS:
             raise InputError(
                 f"the QP of {codec} cannot be read, only that of {', '.join(QP_CODECS)}: leave out what depends on it"
@@ -65,7 +65,7 @@ class QpReader:
             reader = _HevcReader(context)
             self.take, self.of = reader.take, reader.of
         else:
-            stream.thread_type = "SLICE"
+            context.thread_type = "SLICE"
             context.options = {**context.options, "export_side_data": "venc_params"}
             self.of = _of_side_data
 
