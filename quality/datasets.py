@@ -8,8 +8,8 @@
   `distorted_image/ImageJND_SRC01/`; since copies differ, both are looked for in all folders below.
 - MCL-JCV (Wang et al., ICIP 2016): 1080p sources `videoSRC01_1920x1080_30.yuv` (or in a container) and their H.264
   files, `videoSRC01_27.mp4` in `1080PAVCFQPvideoSRC01/`, or `…_qp_27.264` as in VideoSet of the same makers, where the
-  last number is taken to be the QP. No description of the archive itself was at hand: this is what code that reads it
-  expects, so files are looked for by name in all folders below.
+  last number is taken to be the QP. That is what code which reads the set expects; its makers' own description was not
+  found, so files are looked for by name in all folders below.
 - LIU4K (Liu et al., "A Comprehensive Benchmark for Single Image Compression Artifact Reduction", TIP 2020), version 2:
   clean PNG files in `LIU4K_v2_valid/Animal`, `Building`, `Mountain` and `Street`. They are coded as JPEG here.
 """

@@ -2,16 +2,36 @@
 
 import json
 import sys
+import types
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from postfilter import models
 from postfilter.cli import evaluate_model
+from postfilter.models.network_filter import NetworkFilter
+from postfilter.models.registry import MODELS
 from postfilter.models.weights import save_weights
+from postfilter.quality import Method, evaluate_methods, jpeg_round_trip
+from postfilter.video.reading.qp import QpReader
+
+
+class Louder(nn.Module):
+    """Adds a fifth of the QP to the picture, in code values."""
+
+    def __init__(self, *, channels: int, inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(channels + len(inputs), channels, 3, padding=1, bias=False)
+        with torch.no_grad():
+            self.mix.weight.zero_()
+            self.mix.weight[0, 1, 1, 1] = 0.04
+
+    def forward(self, x):
+        return self.mix(x)
 
 
 def random_weights(model: str, path: Path) -> Path:
@@ -62,6 +82,75 @@ def test_clips(evaluate, engine, clip_pair):
     assert result["engine"] == {"model": "fastarcnn-luma", "precision": "fp32", "backend": "openvino"}
 
 
+def test_several_codecs_qps_models_and_metrics_in_one_command(evaluate, engine, luma_engine, clip_pair, tmp_path):
+    options = ["--codec", "h264", "hevc", "--qp", 27, 32, 37, 42, "--frames", 3, "--metrics", "psnr", "xpsnr"]
+    options += ["--keep-coded", tmp_path / "coded"]
+    status, result, err = evaluate(engine, luma_engine, "--clips", clip_pair.clean, *options)
+    assert status == 0 and err == ""
+    assert [(row["codec"], row["qp"], row["method"]) for row in result["rows"]] == [
+        (codec, qp, method)
+        for codec in ("h264", "hevc")
+        for qp in (27, 32, 37, 42)
+        for method in ("fastarcnn-luma", "smooth")
+    ]
+    assert all(row["xpsnr_filtered"] > 20 for row in result["rows"])
+    assert [each["method"] for each in result["engines"]] == ["fastarcnn-luma", "smooth"]
+    assert len(result["averages"]) == 16 and len(result["bd"]) == 8
+    assert len(list((tmp_path / "coded").iterdir())) == 8
+    status, text, _ = evaluate(engine, engine, "--clips", clip_pair.clean, *options, as_json=False)
+    assert status == 0 and "BD-rate" in text and "fastarcnn-luma fp32 openvino 2" in text
+
+
+def test_a_model_that_reads_the_qp_is_told_it_unless_blind(evaluate, clip_pair, tmp_path, monkeypatch):
+    from postfilter.export import build_engine
+
+    module = types.ModuleType("louder_network")
+    module.Louder = Louder
+    monkeypatch.setitem(sys.modules, "louder_network", module)
+    card = models.ModelCard(
+        name="louder",
+        architecture="louder_network:Louder",
+        layout="luma",
+        residual=True,
+        size_multiple=1,
+        halo=1,
+        summary="A network for this test.",
+        inputs=("qp",),
+    )
+    monkeypatch.setitem(MODELS, "louder", card)
+    save_weights(models.build("louder"), tmp_path / "louder.safetensors", residual=True)
+    engine = build_engine("louder", weights=tmp_path / "louder.safetensors", output=tmp_path / "louder").engine
+    options = ("--clips", clip_pair.clean, "--codec", "h264", "--qp", 22, 40, "--frames", 3)
+    _, told, _ = evaluate(engine, *options)
+    _, blind, _ = evaluate(engine, *options, "--blind")
+    losses = [-row["delta_psnr"] for row in told["rows"]]
+    losses_blind = [-row["delta_psnr"] for row in blind["rows"]]
+    assert all(abs(one - other) > 0.01 for one, other in zip(losses, losses_blind, strict=True))
+    made = NetworkFilter(models.load("louder", weights=tmp_path / "louder.safetensors"))
+    by_torch = evaluate_methods(
+        clip_pair.clean,
+        [Method(name="louder", filter=made, reads_qp=True)],
+        codecs=["h264"],
+        qps=[22, 40],
+        frames=3,
+        watch=QpReader,
+    )
+    assert [-row["delta_psnr"] for row in by_torch["rows"]] == pytest.approx(losses, abs=1e-3)
+
+
+def test_a_published_set_by_its_layout(evaluate, engine, tmp_path, photograph):
+    for folder, name in (("reference_images", "I01.BMP"), ("distorted_images", "i01_10_3.bmp")):
+        (tmp_path / folder).mkdir()
+        picture = photograph[60:140, 150:261]
+        picture = picture if folder == "reference_images" else jpeg_round_trip(picture, quality=12)
+        cv2.imwrite(str(tmp_path / folder / name), np.ascontiguousarray(picture[..., ::-1]))
+    status, result, _ = evaluate(engine, "--images", tmp_path, "--dataset", "tid2008")
+    assert status == 0
+    assert [(row["dataset"], row["quality"]) for row in result["rows"]] == [("tid2008", 3), ("tid2008", 3)]
+    status, _, err = evaluate(engine, "--images", tmp_path, "--dataset", "mcl-jci")
+    assert status == 1 and "holds no files of MCL-JCI" in err
+
+
 def test_pictures_in_luma(evaluate, engine, tmp_path, photograph):
     folder = tmp_path / "two"
     folder.mkdir()
@@ -108,6 +197,9 @@ def test_a_person_gets_a_table(evaluate, engine, clip_pair):
         (["fastarcnn-luma", "--clips", "{clean}", "--weights", "{absent}"], "no weights file"),
         (["{engine}", "--clips", "{clean}", "--qp", "60"], "0 to 51"),
         (["{absent}", "--clips", "{clean}"], "neither a model"),
+        (["fastarcnn", "--images", "{absent}", "--dataset", "mcl-jcv"], "mcl-jcv is a set of clips"),
+        (["fastarcnn-luma", "--clips", "{clean}", "--dataset", "mcl-jcv"], "mcl-jcv is one folder"),
+        (["fastarcnn", "--images", "{absent}", "--blind"], "--blind belongs to --clips"),
         (["{engine}", "--clips", "{clean}", "--fp16"], "--fp16 cannot change it"),
     ],
 )
