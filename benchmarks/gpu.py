@@ -211,7 +211,7 @@ def row(line: Line) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda:0", help="cuda:N, or cpu to try the program (default: cuda:0)")
-    parser.add_argument("--models", nargs="+", default=list(models.names()), choices=models.names())
+    parser.add_argument("--models", nargs="+", default=list(models.names(shipped=True)), choices=models.names())
     parser.add_argument("--sizes", nargs="+", type=parse_size, default=list(SIZES.values()), metavar="480p|…|WxH")
     parser.add_argument("--backends", nargs="+", default=list(BACKENDS), choices=BACKENDS)
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)

@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--clips", type=Path, nargs="+", required=True, help="clean clips, or folders")
-    parser.add_argument("--models", nargs="+", default=models.names(), choices=models.names())
+    parser.add_argument("--models", nargs="+", default=models.names(shipped=True), choices=models.names())
     arguments = parser.parse_args()
     for name in arguments.models:
         engine = engine_from(name)

@@ -18,7 +18,7 @@ from postfilter.export.pictures import drawn_frames, read_frames
 from postfilter.export.plan import open_workshop
 from postfilter.export.precision import PRECISIONS, Precision, check_precision, lowered
 from postfilter.export.preparation import prepare
-from postfilter.export.quantization import quantized, refuse_inputs
+from postfilter.export.quantization import quantized
 from postfilter.export.quantize_options import QuantizeOptions
 from postfilter.export.verify import GATES_DB, Verification, check_gate, verify_engine
 from postfilter.runtime import BACKENDS, EngineManifest, Execution, load_engine, write_manifest
@@ -103,8 +103,6 @@ def build_engine(
     if backend not in BACKENDS:
         raise UnknownNameError("backend", backend, tuple(BACKENDS))
     check_precision(precision, backend, device=device or DEFAULT_DEVICE[backend])
-    if precision == "int8":
-        refuse_inputs(card)
     check_replaceable(output)
     options = quantize_options or QuantizeOptions()
     workshop = None

@@ -22,9 +22,11 @@ from postfilter.errors import InputError
 from postfilter.export.pictures import planes_of_frame
 from postfilter.quality.clips import clip_files
 from postfilter.quality.images import image_files
+from postfilter.runtime.further_inputs import BLOCK, pack
 
 if TYPE_CHECKING:
     from postfilter.models import Layout
+    from postfilter.runtime.further_inputs import FurtherInput
 
 __all__ = ["read_calibration_frames"]
 
@@ -51,6 +53,7 @@ def read_calibration_frames(
     layout: Layout,
     *,
     limit: int = 48,
+    inputs: tuple[FurtherInput, ...] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Samples]:
     """Return decoded frames that cover what clips hold: QP, picture type, brightness and motion.
@@ -67,11 +70,13 @@ def read_calibration_frames(
             for both.
         layout: `luma` gives the Y plane, `rgb` full-range R'G'B'.
         limit: take at most so many frames. Fewer come where there are fewer.
+        inputs: what the model reads besides. Every other frame is told it where FFmpeg tells it, which is the QP of
+            H.264; all others have the input's default, with which the model runs blind.
         on_progress: called as `on_progress(files done, files in all)`; each file counts twice.
 
     Returns:
-        Arrays uint8 [1, C, H, W], at least one, in the order of the files and of their frames; of frames larger than
-        1024 a side a window, at the middle or at a border in turn.
+        Arrays uint8 [1, C, H, W], the inputs behind the picture's channels, at least one, in the order of the files and
+        of their frames; of frames larger than 1024 a side a window, at the middle or at a border in turn.
 
     Raises:
         InputError: a path that is absent or holds neither clips nor pictures, a file that cannot be decoded, or a limit
@@ -91,7 +96,9 @@ def read_calibration_frames(
         last = {stretch: index for number, stretch, index in sorted(chosen) if number == done}
         for frame, _, place in _decoded(file, last):
             if (done, *place) in chosen:
-                kept.append(_window(planes_of_frame(frame, layout), turn=len(kept)))
+                known = {} if len(kept) % 2 else _known_of(frame, inputs)
+                planes = pack(planes_of_frame(frame, layout), inputs, known, peak=255)
+                kept.append(_window(planes, turn=len(kept)))
         tell(len(files) + done + 1, 2 * len(files))
     return kept
 
@@ -236,6 +243,16 @@ def _qp(frame: Any) -> float:
     parameters = frame.side_data.get("VIDEO_ENC_PARAMS")
     blocks = parameters.qp_map() if parameters is not None else None
     return float(blocks.mean()) if blocks is not None and blocks.size else math.nan
+
+
+def _known_of(frame: Any, inputs: tuple[FurtherInput, ...]) -> dict[str, NDArray[Any]]:
+    """Return the QP of each block of a frame of H.264, where it is asked for; the other codecs count differently."""
+    parameters = frame.side_data.get("VIDEO_ENC_PARAMS")
+    asked = any(each.name == "qp" for each in inputs)
+    if not asked or parameters is None or not parameters.nb_blocks or parameters.codec_type.name != "H264":
+        return {}
+    blocks = parameters.qp_map()
+    return {"qp": blocks[None]} if blocks.shape == (-(-frame.height // BLOCK), -(-frame.width // BLOCK)) else {}
 
 
 def _choose(frames: list[_Frame], limit: int) -> list[_Frame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,9 @@ def declared_inputs(card: ModelCard) -> tuple[FurtherInput, ...]:
     """
     if unknown := [name for name in card.inputs if name not in INPUTS]:
         raise UnknownNameError("input", unknown[0], tuple(INPUTS))
-    return tuple(INPUTS[name] for name in card.inputs)
+    return tuple(
+        dataclasses.replace(INPUTS[name], default=card.defaults.get(name, INPUTS[name].default)) for name in card.inputs
+    )
 
 
 def drawn_inputs(card: ModelCard, frame: NDArray[Any]) -> dict[str, NDArray[np.float32]]:

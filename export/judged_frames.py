@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, get_args
 
@@ -37,9 +38,11 @@ class Pair:
 
     decoded: Samples
     source: Samples
+    inputs: Mapping[str, float] = field(default_factory=dict)
+    """What is known of it, for models that read it."""
 
 
-def drawn_pairs(layout: Layout, *, seeds: Sequence[int] = _SCENES) -> list[Pair]:
+def drawn_pairs(layout: Layout, *, seeds: Sequence[int] = _SCENES, inputs: tuple[str, ...] = ()) -> list[Pair]:
     """Return drawn scenes: for RGB coded as JPEG at quality 10 and 20, for luma by x264 and x265 at QP 37 and 42.
 
     Nothing is read from disk or network, and the same frames come every time. Filters gain on them about what they gain
@@ -48,24 +51,27 @@ def drawn_pairs(layout: Layout, *, seeds: Sequence[int] = _SCENES) -> list[Pair]
     Args:
         layout: of the model.
         seeds: of other scenes than those that are judged on, for other uses.
+        inputs: what the model reads besides. Every other frame is told it, where it is known; the others are for a
+            model that runs blind.
     """
     if layout == "rgb":
         scenes = [drawn_scene(*_SIZE, seed=seed) for seed in seeds]
         return [_jpeg_pair(scene, quality) for scene in scenes for quality in _JPEG_QUALITIES]
-    pairs = []
+    pairs: list[Pair] = []
     for seed in seeds:
         clip = _pan(seed)
         for codec in get_args(Codec):
             pairs += [pair for qp in _QPS for pair in _coded(clip, codec, qp)[-_KEPT:]]
-    return pairs
+    return _told(pairs, inputs)
 
 
-def coded_pairs(paths: Sequence[Path], layout: Layout) -> list[Pair]:
+def coded_pairs(paths: Sequence[Path], layout: Layout, *, inputs: tuple[str, ...] = ()) -> list[Pair]:
     """Return the first frames of the user's own sources, coded as `drawn_pairs` codes its own.
 
     Args:
         paths: clips or pictures of good quality, in any format that FFmpeg decodes.
         layout: of the model.
+        inputs: as `drawn_pairs` has them.
 
     Raises:
         InputError: a file is absent or cannot be decoded.
@@ -82,7 +88,15 @@ def coded_pairs(paths: Sequence[Path], layout: Layout) -> list[Pair]:
             pairs += [pair for qp in _QPS for pair in _coded(clip, "hevc", qp)]
     if not pairs:
         raise InputError("there are no frames to judge with; give clips or pictures of good quality")
-    return pairs
+    return _told(pairs, inputs)
+
+
+def _told(pairs: list[Pair], inputs: tuple[str, ...]) -> list[Pair]:
+    """Leave to every other pair what a model reads, and nothing to the others."""
+    return [
+        dataclasses.replace(pair, inputs={} if index % 2 else {k: v for k, v in pair.inputs.items() if k in inputs})
+        for index, pair in enumerate(pairs)
+    ]
 
 
 def _jpeg_pair(picture: Samples, quality: int) -> Pair:
@@ -94,7 +108,7 @@ def _coded(clip: list[Samples], codec: Codec, qp: int) -> list[Pair]:
     """A clip of luma planes [H, W] through a codec."""
     decoded = [planes_of(frame)[0] for frame in RoundTrip(codec=codec, qp=qp)(clip)]
     return [
-        Pair(np.ascontiguousarray(after)[None, None], before[None, None])
+        Pair(np.ascontiguousarray(after)[None, None], before[None, None], {"qp": qp})
         for after, before in zip(decoded, clip, strict=True)
     ]
 

@@ -99,15 +99,19 @@ def check_judgement(judgement: Judgement, *, precision: str, name: str) -> None:
         )
 
 
-def mean_gain_db(filter: Callable[[Samples], Samples], pairs: Sequence[Pair]) -> float:  # noqa: A002 (what it is)
+def mean_gain_db(filter: Callable[..., Samples], pairs: Sequence[Pair]) -> float:  # noqa: A002 (what it is)
     """Return ΔPSNR in dB, averaged over frames: how much nearer to the source the filter brings what was decoded.
 
     Args:
-        filter: uint8 [1, C, H, W] to the same: an engine, or any function.
+        filter: uint8 [1, C, H, W] to the same: an engine, or any function. It is given `inputs` where a pair has some.
         pairs: decoded frames and their sources.
     """
-    gains = [finite_psnr(filter(each.decoded), each.source) - finite_psnr(each.decoded, each.source) for each in pairs]
-    return statistics.fmean(gains)
+
+    def gain(pair: Pair) -> float:
+        filtered = filter(pair.decoded, **({"inputs": pair.inputs} if pair.inputs else {}))
+        return finite_psnr(filtered, pair.source) - finite_psnr(pair.decoded, pair.source)
+
+    return statistics.fmean(map(gain, pairs))
 
 
 def side_by_side_ms(engines: Mapping[str, Engine], *, width: int, height: int) -> dict[str, float]:

@@ -82,12 +82,29 @@ def _export(network: nn.Module, *, channels: int, multiple: int) -> onnx.ModelPr
                 opset_version=_OPSET,
                 dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
                 external_data=False,
+                custom_translation_table={torch.ops.aten.pixel_unshuffle.default: _unshuffled},
                 verbose=False,
             )
     except ImportError as error:
         raise MissingDependencyError("onnxscript", "exporting a graph", "export", error) from error
     exported: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]
     return exported
+
+
+def _unshuffled(self: Any, downscale_factor: int) -> Any:
+    """A pixel-unshuffle as one operator, where the exporter by itself writes its shapes and a transposition.
+
+    SpaceToDepth counts the places of a block before the channels, a pixel-unshuffle behind them.
+    """
+    from onnxscript import opset18
+
+    opset: Any = opset18
+    block, channels = downscale_factor, int(self.shape[1])
+    made = opset.SpaceToDepth(self, blocksize=block)
+    if channels == 1:
+        return made
+    order = [place * channels + channel for channel in range(channels) for place in range(block * block)]
+    return opset.Gather(made, opset.Constant(value_ints=order), axis=1)
 
 
 def _node_names(graph: onnx.GraphProto) -> Iterator[str]:

@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postfilter.errors import InputError
+from postfilter.export.further import declared_inputs
 from postfilter.export.judged_frames import coded_pairs, drawn_pairs
 from postfilter.export.judgement import KEPT_AT_LEAST, Judgement, check_judgement, mean_gain_db, side_by_side_ms
 from postfilter.export.precision import HIGHER, lowered
@@ -25,11 +27,11 @@ if TYPE_CHECKING:
     from postfilter.export.precision import Precision
     from postfilter.export.preparation import Prepared
     from postfilter.export.quantize_options import QuantizeOptions
-    from postfilter.models import Model, ModelCard
+    from postfilter.models import Model
     from postfilter.quantize import Ranges
     from postfilter.runtime import Engine
 
-__all__ = ["Quantizer", "Sensitivity", "quantized", "ranges_for", "refuse_inputs"]
+__all__ = ["Quantizer", "Sensitivity", "quantized", "ranges_for"]
 
 _log = logging.getLogger(__name__)
 
@@ -125,36 +127,23 @@ def ranges_for(
 
     Raises:
         WeightsError: no files were given, and nothing is recorded of these weights.
-        InputError: nothing of the files can be decoded; or the model reads more than the picture.
+        InputError: nothing of the files can be decoded.
     """
-    refuse_inputs(model.card)
     if not calibrate_with:
         return recorded_ranges(model.card, weights_sha256=model.weights_sha256)
     from postfilter.export.calibration_frames import read_calibration_frames
 
-    frames = read_calibration_frames(calibrate_with, model.card.layout)
+    card = model.card
+    frames = read_calibration_frames(calibrate_with, card.layout, inputs=declared_inputs(card))
     return calibrate(
         graph,
-        calibration_crops(frames, multiple=model.card.size_multiple),
+        calibration_crops(frames, multiple=card.size_multiple, further=len(card.inputs)),
         model=model.card.name,
         weights_sha256=model.weights_sha256,
         source=", ".join(path.name for path in calibrate_with),
         frames=len(frames),
         on_progress=on_progress,
     )
-
-
-def refuse_inputs(card: ModelCard) -> None:
-    """Refuse a model that reads more than the picture: ranges are found on pictures alone.
-
-    Raises:
-        InputError: with the ways out.
-    """
-    if card.inputs:
-        raise InputError(
-            f"{card.name} reads {', '.join(card.inputs)} besides the picture, which calibration does not feed: int8 is "
-            "not to be had; take --fp16 or --bf16"
-        )
 
 
 class Quantizer:
@@ -194,9 +183,10 @@ class Quantizer:
         model = self._assembly.model
         self.ranges = ranges_for(model, self._graph, options.calibrate, on_progress=_told_in_quarters(step))
         self._source = ", ".join(path.name for path in options.judge_with) or "drawn"
-        layout = model.card.layout
-        self._pairs = coded_pairs(options.judge_with, layout) if options.judge_with else drawn_pairs(layout)
-        self._fp32_db = mean_gain_db(lambda frame: reference_output(model, frame), self._pairs)
+        layout, inputs = model.card.layout, model.card.inputs
+        given = options.judge_with
+        self._pairs = coded_pairs(given, layout, inputs=inputs) if given else drawn_pairs(layout, inputs=inputs)
+        self._fp32_db = mean_gain_db(partial(reference_output, model), self._pairs)
 
     def judge(self, precision: Precision, layers: Collection[str] | None = None) -> Judgement:
         """Make an engine and one of the next higher precision, and compare them.

@@ -166,7 +166,7 @@ def _elementwise(node: onnx.NodeProto, reach: _Reach, given: list[NDArray[Any]],
 
 def _of_channels(node: onnx.NodeProto, reach: _Reach, given: list[NDArray[Any]], axis: int) -> _Reach:
     if _attributes(node).get("axis", 0) != 1:
-        raise ArtefactError(f"{node.op_type} ({node.name}) does not join or split channels; only that is known")
+        raise ArtefactError(f"{node.op_type} ({node.name}) does not join, take or split channels; only that is known")
     return reach
 
 
@@ -275,7 +275,7 @@ _ELEMENTWISE = (
 
 _OPERATORS: dict[str, Callable[[Any, _Reach, list[NDArray[Any]], int], _Reach]] = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
-    **dict.fromkeys(("Concat", "Split"), _of_channels),
+    **dict.fromkeys(("Concat", "Gather", "Split"), _of_channels),
     **dict.fromkeys(("Conv", "AveragePool", "MaxPool"), _convolution),
     "ConvTranspose": _transposed,
     "DepthToSpace": _depth_to_space,

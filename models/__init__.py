@@ -41,7 +41,9 @@ def build(name: str) -> nn.Module:
     module, attribute = found.architecture.split(":")
     further = {"inputs": found.inputs} if found.inputs else {}
     try:
-        network: nn.Module = getattr(importlib.import_module(module), attribute)(channels=found.channels, **further)
+        network: nn.Module = getattr(importlib.import_module(module), attribute)(
+            channels=found.channels, **found.settings, **further
+        )
     except ImportError as error:
         raise MissingDependencyError("torch", f"the model {name}", "export", error) from error
     return network

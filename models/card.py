@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,11 @@ class ModelCard:
     inputs: tuple[str, ...] = ()
     """What the network reads besides the picture, as channels behind the picture's: `qp` is a plane of QP / 51. It is
     then built with `inputs` set to this."""
+    defaults: Mapping[str, float] = field(default_factory=dict)
+    """Of those inputs, the values that stand for "not known": the network then runs blind. An input that is not among
+    them is taken as `export.further` has it."""
+    settings: Mapping[str, int] = field(default_factory=dict)
+    """What else the network is built with."""
 
     @property
     def channels(self) -> int:

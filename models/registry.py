@@ -10,6 +10,25 @@ __all__ = ["MODELS", "card", "names"]
 _ARCNN = "ARCNN (Dong, Deng, Loy, Tang, 'Compression Artifacts Reduction by a Deep Convolutional Network', ICCV 2015)"
 _FAST = "Fast ARCNN (Yu, Dong, Loy, Tang, 'Deep Convolution Networks for Compression Artifacts Reduction', 2016)"
 
+
+def _edge(name: str, *, width: int, depth: int, unshuffle: int) -> ModelCard:
+    """Return the card of a member of the edge family."""
+    return ModelCard(
+        name=name,
+        architecture="postfilter.models.edge:Edge",
+        layout="luma",
+        residual=True,
+        size_multiple=unshuffle,
+        # Each 3x3 convolution reaches one block further, and the last one from one of its ends to the other.
+        halo=(depth + 1) * unshuffle - 1,
+        summary=f"Edge: {depth} convolutions 3x3 of {width} channels on blocks of {unshuffle}x{unshuffle} samples, for "
+        "real time; luma, for H.264 and HEVC, with or without the QP",
+        inputs=("qp",),
+        defaults={"qp": 0.0},
+        settings={"width": width, "depth": depth, "unshuffle": unshuffle},
+    )
+
+
 # The halo is the sum over layers of the kernel's radius times the stride before it, rounded up to what an output
 # sample of either parity can see: ARCNN 4+3+0+2; Fast ARCNN 4 + 2*(0+3+0) + 4.
 MODELS: dict[str, ModelCard] = {
@@ -51,13 +70,16 @@ MODELS: dict[str, ModelCard] = {
             halo=14,
             summary=f"{_FAST}, luma, for H.264 and HEVC",
         ),
+        _edge("edge-s", width=16, depth=9, unshuffle=4),
+        _edge("edge-m", width=16, depth=6, unshuffle=2),
+        _edge("edge-l", width=24, depth=6, unshuffle=2),
     )
 }
 
 
-def names() -> tuple[str, ...]:
-    """The known model names, in the order of the table."""
-    return tuple(MODELS)
+def names(*, shipped: bool = False) -> tuple[str, ...]:
+    """The known model names, in the order of the table; of those with weights in the package alone where `shipped`."""
+    return tuple(name for name, each in MODELS.items() if not shipped or each.weights_path.exists())
 
 
 def card(name: str) -> ModelCard:

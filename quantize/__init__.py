@@ -8,6 +8,7 @@ from postfilter.quantize.edges import HEAD, NORMALISED, TAIL, split_nodes
 from postfilter.quantize.fp16 import to_fp16
 from postfilter.quantize.int8 import convolutions, to_int8
 from postfilter.quantize.linter import check_quantized, lint
+from postfilter.quantize.network_input import network_inputs
 from postfilter.quantize.ranges import Ranges, read_ranges, recorded_ranges, write_ranges
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "check_quantized",
     "convolutions",
     "lint",
+    "network_inputs",
     "read_ranges",
     "recorded_ranges",
     "refuse_bf16",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from postfilter.quantize.edges import NORMALISED
 from postfilter.quantize.int8 import convolutions, padding
+from postfilter.quantize.network_input import network_inputs
 from postfilter.quantize.ranges import Ranges
 from postfilter.quantize.trial import Trial, observe
 
@@ -98,12 +98,13 @@ def calibrate(
     )
 
 
-def calibration_crops(frames: Sequence[Samples], *, multiple: int = 2, seed: int = 0) -> Samples:
+def calibration_crops(frames: Sequence[Samples], *, multiple: int = 2, further: int = 0, seed: int = 0) -> Samples:
     """Return crops spread over frames, and one of black and white, which every engine has to show as they are.
 
     Args:
         frames: uint8 [1, C, H, W] of any sizes; at least one. A frame smaller than a crop is mirrored outward.
         multiple: height and width of the crops are multiples of it.
+        further: of the C channels, the last so many are no picture; see `runtime.further_inputs`.
         seed: decides where the crops are taken.
 
     Returns:
@@ -118,7 +119,7 @@ def calibration_crops(frames: Sequence[Samples], *, multiple: int = 2, seed: int
         frame = np.pad(frame, [(0, 0), (0, 0), *missing], mode="symmetric")
         top, left = (int(random.integers(0, length - side + 1)) for length in frame.shape[2:])
         crops.append(frame[:, :, top : top + side, left : left + side])
-    return np.ascontiguousarray(np.concatenate([*crops, _black_and_white(crops[0])]))
+    return np.ascontiguousarray(np.concatenate([*crops, _black_and_white(crops[0], further)]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,10 +152,12 @@ def _read_without_padding(graph: onnx.ModelProto) -> set[str]:
     layers = set(convolutions(graph))
     readers = [node for node in graph.graph.node if node.name in layers]
     padded = {node.input[0] for node in readers if any(padding(node))}
-    return {node.input[0] for node in readers} - padded - {NORMALISED}
+    return {node.input[0] for node in readers} - padded - network_inputs(graph).keys()
 
 
-def _black_and_white(like: Samples) -> Samples:
-    """Flat black and white, of full and of limited range, meeting at sharp edges."""
+def _black_and_white(like: Samples, further: int) -> Samples:
+    """Flat black and white, of full and of limited range, meeting at sharp edges; further inputs as they are."""
     levels = np.array([0, 255, 16, 235], np.uint8).repeat(-(-like.shape[3] // 4))[: like.shape[3]]
-    return np.broadcast_to(levels, like.shape)
+    made = like.copy()
+    made[:, : like.shape[1] - further] = levels
+    return made

@@ -14,12 +14,14 @@ import numpy as np
 
 from postfilter.errors import WeightsError
 from postfilter.quantize.edges import HEAD, NORMALISED
+from postfilter.quantize.network_input import network_inputs, sample_covariance
 from postfilter.quantize.weight_rounding import rounded_weight
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from postfilter.quantize.network_input import Origin
     from postfilter.quantize.ranges import Ranges
 
 __all__ = ["CENTRE", "INPUT_STEP", "convolutions", "padding", "to_int8"]
@@ -62,7 +64,7 @@ def to_int8(graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] |
     2. Its weight becomes int8 and a DequantizeLinear along the output channels; its bias stays float.
     3. A value that is mostly positive has its centre subtracted before, so that no half of int8 is left unused; the
        zero padding becomes padding with minus the centre, and the bias takes up the difference. The network's input,
-       centred by `CENTRE`, is exact in int8.
+       centred by `CENTRE`, is exact in int8, also where it is cut and shuffled first.
     4. Nothing is quantized between a convolution and its PReLU, nor around depth-to-space.
 
     Args:
@@ -76,7 +78,7 @@ def to_int8(graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] |
     """
     import onnx
 
-    known = convolutions(graph)
+    known, inputs = convolutions(graph), network_inputs(graph)
     chosen = set(known if layers is None else layers)
     if not chosen <= set(known):
         raise ValueError(f"no convolutions of the graph: {', '.join(sorted(chosen - set(known)))}; it has {known}")
@@ -89,14 +91,15 @@ def to_int8(graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] |
     for node in list(body.node):
         if node.name in chosen:
             source = node.input[0]
-            step, centre = _range_of(source, ranges)
+            origin = inputs.get(source)
+            step, centre = _range_of(source, ranges) if origin is None else (INPUT_STEP, CENTRE)
             if centre:
                 before, source = _centre(body, node, centre)
                 nodes += before
             if source not in rounded:
                 nodes += _round_value(body, source, step)
                 rounded.add(source)
-            nodes.append(_round_weight(body, node, centre, reads_picture=node.input[0] == NORMALISED))
+            nodes.append(_round_weight(body, node, centre, origin))
             node.input[0] = f"{source}.rounded"
         nodes.append(node)
     del body.node[:], body.value_info[:]
@@ -111,8 +114,6 @@ def to_int8(graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] |
 
 def _range_of(value: str, ranges: Ranges) -> tuple[float, float]:
     """Return the step and the centre of a value."""
-    if value == NORMALISED:
-        return INPUT_STEP, CENTRE
     if value not in ranges.steps:
         raise WeightsError(
             f"no range is known of {value!r}, only of {', '.join(ranges.steps) or 'nothing'}; give typical decoded "
@@ -157,10 +158,11 @@ def _round_value(body: onnx.GraphProto, value: str, step: float) -> list[onnx.No
     ]
 
 
-def _round_weight(body: onnx.GraphProto, node: onnx.NodeProto, centre: float, *, reads_picture: bool) -> onnx.NodeProto:
+def _round_weight(body: onnx.GraphProto, node: onnx.NodeProto, centre: float, origin: Origin | None) -> onnx.NodeProto:
     """Make a convolution read an int8 weight; return the node that restores it to float.
 
-    Where it reads a centred value, its bias gains the centre times the sum of its weights.
+    Where it reads a centred value, its bias gains the centre times the sum of its weights. Where it reads samples,
+    `origin` tells which.
     """
     from onnx import helper, numpy_helper
 
@@ -168,7 +170,8 @@ def _round_weight(body: onnx.GraphProto, node: onnx.NodeProto, centre: float, *,
     # Of a layer's own: two layers may share a weight, but hardly ever do.
     name = f"{node.name}.weight"
     weight = numpy_helper.to_array(constants[node.input[1]]).astype(np.float32)
-    rounded, step = rounded_weight(weight, reads_picture=reads_picture)
+    covariance = None if origin is None else sample_covariance(origin, *weight.shape[2:])
+    rounded, step = rounded_weight(weight, covariance=covariance)
     node.input[1] = f"{name}.rounded"
     if centre:
         sums = rounded.astype(np.float64).sum(axis=tuple(range(1, weight.ndim))) * step

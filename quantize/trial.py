@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from postfilter.quantize.edges import NORMALISED, split_nodes
+from postfilter.quantize.edges import split_nodes
 from postfilter.quantize.int8 import CENTRE, INPUT_STEP, convolutions
+from postfilter.quantize.network_input import network_inputs, sample_covariance
 from postfilter.quantize.weight_rounding import rounded_weight
 from postfilter.runtime.ort import import_onnxruntime
 
@@ -32,7 +33,8 @@ def observe(graph: onnx.ModelProto, crops: Samples) -> tuple[dict[str, tuple[flo
     Returns:
         The ranges by value; the output float32 [K, C, H, W] before it is scaled to code values.
     """
-    values = [value for value in _values_read(graph) if value != NORMALISED]
+    inputs = network_inputs(graph)
+    values = [value for value in _values_read(graph) if value not in inputs]
     session = _session(graph, [*values, _output(graph)])
     extremes, outputs = dict.fromkeys(values, (-1e-6, 1e-6)), []
     for crop in crops:
@@ -61,11 +63,13 @@ class Trial:
 
         trial = onnx.ModelProto()
         trial.CopyFrom(graph)
-        body, layers = trial.graph, set(convolutions(graph))
-        weights = {node.input[1]: node.input[0] == NORMALISED for node in body.node if node.name in layers}
+        body, layers, inputs = trial.graph, set(convolutions(graph)), network_inputs(graph)
+        weights = {node.input[1]: inputs.get(node.input[0]) for node in body.node if node.name in layers}
         for each in body.initializer:
             if each.name in weights:
-                whole, steps = rounded_weight(numpy_helper.to_array(each), reads_picture=weights[each.name])
+                weight, origin = numpy_helper.to_array(each), weights[each.name]
+                covariance = None if origin is None else sample_covariance(origin, *weight.shape[2:])
+                whole, steps = rounded_weight(weight, covariance=covariance)
                 each.CopyFrom(numpy_helper.from_array(whole * steps[:, None, None, None], each.name))
         nodes = []
         for value in _values_read(graph):
@@ -87,6 +91,7 @@ class Trial:
         self._session = _session(trial, [_output(graph)])
         self._samples = graph.graph.input[0].name
         self._values = set(seen)
+        self._exact = dict.fromkeys(inputs, (INPUT_STEP, CENTRE))
         self._crops, self._wanted = crops, wanted
 
     def error(self, ranges: dict[str, tuple[float, float]]) -> float:
@@ -96,7 +101,7 @@ class Trial:
             ranges: value -> (step, centre), of all that `observe` tells of.
         """
         feed = {}
-        known = {NORMALISED: (INPUT_STEP, CENTRE)} | ranges
+        known = self._exact | ranges
         for value in self._values:
             for kind, number in zip(("step", "centre"), known[value], strict=True):
                 feed[f"{value}.{kind}"] = np.array(number, np.float32)

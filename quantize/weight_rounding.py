@@ -9,17 +9,12 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["picture_covariance", "rounded_weight", "to_steps", "weight_steps"]
+__all__ = ["rounded_weight", "to_steps", "weight_steps"]
 
 _SHARES = np.linspace(1.0, 0.5, 51)
 """Of the largest weight of a channel, at which clipping is tried."""
 _NOTHING = 1e-30
 """A channel of smaller weights is a channel of zeros."""
-_NEIGHBOURS = 0.9
-"""Correlation of neighbouring samples of a decoded picture; a little below the usual 0.95, as filters live on edges."""
-_COLOURS = 0.9
-"""Correlation of R', G' and B' at one place."""
-_NOISE = 1e-3
 _MOST_CHANGES = 400
 
 
@@ -82,33 +77,14 @@ def to_steps(
     return whole.reshape(weight.shape).astype(np.int8)
 
 
-def picture_covariance(channels: int, height: int, width: int) -> NDArray[np.float64]:
-    """Return how the samples go together that a kernel on a picture reads: the less, the further apart they are.
-
-    Args:
-        channels: 1 for luma, 3 for R'G'B'.
-        height: of the kernel, as `width`.
-        width: see `height`.
-
-    Returns:
-        [C H W, C H W], in the order of a flattened weight; in units of the samples' variance.
-    """
-    rows, columns = (each.ravel() for each in np.mgrid[:height, :width])
-    apart = np.abs(rows[:, None] - rows) + np.abs(columns[:, None] - columns)
-    colours = np.where(np.eye(channels, dtype=bool), 1.0, _COLOURS)
-    return np.kron(colours, _NEIGHBOURS**apart) + _NOISE * np.eye(channels * height * width)
-
-
 def rounded_weight(
-    weight: NDArray[np.floating[Any]], *, reads_picture: bool = False
+    weight: NDArray[np.floating[Any]], *, covariance: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Return a convolution's weight [out, in, H, W] in int8 steps, and the step of each output channel.
 
     Args:
-        weight: of the convolution, not grouped where `reads_picture`.
-        reads_picture: whether it reads the network's own input.
+        weight: of the convolution.
+        covariance: see `to_steps`; for a convolution that is not grouped.
     """
     steps = weight_steps(weight)
-    channels, height, width = weight.shape[1:]
-    covariance = picture_covariance(channels, height, width) if reads_picture else None
     return to_steps(weight, steps, covariance=covariance), steps

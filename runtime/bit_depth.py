@@ -32,7 +32,8 @@ def with_bit_depth(graph: onnx.ModelProto, bit_depth: int) -> onnx.ModelProto:
 
     1. The graph's input and output take the sample type of that depth.
     2. The initializer `peak` becomes 2 ** bit_depth - 1.
-    3. The casts that make the output get the same type. (A cast from the input follows its type by itself.)
+    3. The cast that makes the output, perhaps before a last depth-to-space, gets the same type. (Casts from the input
+       follow its type by themselves.)
 
     Between the casts nothing changes: the network sees code values divided by the peak, whatever the depth.
 
@@ -58,6 +59,8 @@ def with_bit_depth(graph: onnx.ModelProto, bit_depth: int) -> onnx.ModelProto:
     for value in (body.input[0], body.output[0]):
         value.type.tensor_type.elem_type = kind
     last = [node for node in body.node if body.output[0].name in node.output]
+    if last and last[0].op_type == "DepthToSpace":
+        last = [node for node in body.node if last[0].input[0] in node.output]
     if len(last) != 1 or last[0].op_type != "Cast":
         raise ArtefactError("the graph does not end in a Cast to the sample type; make it again with export-engine")
     for attribute in last[0].attribute:

@@ -15,6 +15,7 @@ from postfilter.models import Layout
 from postfilter.quality import clip_files, image_files, jpeg_round_trip
 from postfilter.quality.codec import Codec, encode_decode
 from postfilter.quantize import Ranges, calibrate, calibration_crops
+from postfilter.runtime.further_inputs import FurtherInput, pack
 from postfilter.training.clips import segments_of
 from postfilter.training.data import read_images
 from postfilter.training.degradation import to_layout
@@ -49,7 +50,7 @@ def find_ranges(
 
     Args:
         model: name of a shipped model.
-        frames: what `coded_frames` returns.
+        frames: what `coded_frames` returns for the model's layout and inputs.
         source: what they are, in words, for the record.
         on_progress: called as `on_progress(trials done, trials in all)`.
     """
@@ -57,7 +58,7 @@ def find_ranges(
     graph, _ = rewrite(to_graph(loaded))
     return calibrate(
         graph,
-        calibration_crops(frames, multiple=loaded.card.size_multiple),
+        calibration_crops(frames, multiple=loaded.card.size_multiple, further=len(loaded.card.inputs)),
         model=model,
         weights_sha256=loaded.weights_sha256,
         source=source,
@@ -66,27 +67,33 @@ def find_ranges(
     )
 
 
-def coded_frames(layout: Layout, material: Path | Sequence[Path]) -> list[Samples]:
+def coded_frames(
+    layout: Layout, material: Path | Sequence[Path], *, inputs: tuple[FurtherInput, ...] = ()
+) -> list[Samples]:
     """Return decoded frames of pictures (for `rgb`) or clips (for `luma`) of good quality, and of drawn scenes.
 
     Args:
         layout: `rgb` codes pictures as JPEG, at quality 10, 20, 30 and 40 in turn; `luma` codes stretches of clips at
             half size with x264 and x265, at QP 32, 37 and 42 each.
         material: a folder of pictures; a folder of clips, or clips.
+        inputs: what the model reads besides, as `export.further.declared_inputs` has it. Every other frame is told it,
+            the others have its default.
 
     Returns:
-        Arrays uint8 [1, C, H, W].
+        Arrays uint8 [1, C, H, W], the inputs behind the picture's channels.
 
     Raises:
         InputError: nothing to read, or something that cannot be read.
     """
     if layout == "luma":
-        frames = list(_from_clips(clip_files(material)))
+        frames = list(_from_clips(clip_files(material), inputs))
     elif isinstance(material, Path):
-        frames = list(_from_pictures(image_files(material)))
+        frames = [pack(picture, inputs, None, peak=255) for picture in _from_pictures(image_files(material))]
     else:
         raise InputError(f"got {len(material)} paths for an RGB model; give one folder of pictures")
-    return frames + [pair.decoded for pair in drawn_pairs(layout, seeds=SCENES)]
+    names = tuple(each.name for each in inputs)
+    pairs = drawn_pairs(layout, seeds=SCENES, inputs=names)
+    return frames + [pack(pair.decoded, inputs, pair.inputs, peak=255) for pair in pairs]
 
 
 def _from_pictures(files: Sequence[Path]) -> Iterator[Samples]:
@@ -96,11 +103,13 @@ def _from_pictures(files: Sequence[Path]) -> Iterator[Samples]:
         yield to_layout(coded, "rgb")[None]
 
 
-def _from_clips(clips: Sequence[Path]) -> Iterator[Samples]:
-    for clip in clips:
+def _from_clips(clips: Sequence[Path], inputs: tuple[FurtherInput, ...]) -> Iterator[Samples]:
+    for turn, clip in enumerate(clips):
         stretches = list(islice(segments_of(clip, scale=SCALE), len(CODINGS)))
         if not stretches:
             raise InputError(f"{clip} is too short to be coded; leave it out, or give a longer clip")
         for number, (codec, qp) in enumerate(CODINGS):
             coded = encode_decode(stretches[number % len(stretches)], codec=codec, qp=qp).frames
-            yield coded[FRAME][None, None]
+            # Each way of coding is told of one clip and not of the next.
+            known = {"qp": qp} if (turn + number) % 2 and any(each.name == "qp" for each in inputs) else {}
+            yield pack(coded[FRAME][None, None], inputs, known, peak=255)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from postfilter.export.quantize_options import QuantizeOptions
 from postfilter.export.search.candidates import AutoRow, Candidate, unavailable
 from postfilter.export.search.entry import Entry
 from postfilter.export.verify import GATES_DB, reference_output, verify_engine
-from postfilter.quantize import NORMALISED, convolutions
+from postfilter.quantize import convolutions, network_inputs
 from postfilter.runtime import Engine, fastest_piece, load_engine, measure_memory, measure_speed, read_manifest
 from postfilter.runtime.piece_choice import spread_pieces
 from postfilter.runtime.piece_rule import geometry
@@ -80,10 +81,10 @@ class Search:
         # The frames judged on have sizes of their own.
         self._plain_for_any = self._plain if size is None else to_graph(model)
         self.step("finding what the model gains in fp32")
-        layout, judged_on = model.card.layout, self._options.judge_with
+        layout, inputs, judged_on = model.card.layout, model.card.inputs, self._options.judge_with
         self._source = ", ".join(path.name for path in judged_on) or "drawn"
-        self._pairs = coded_pairs(judged_on, layout) if judged_on else drawn_pairs(layout)
-        self.fp32_db = mean_gain_db(lambda frame: reference_output(model, frame), self._pairs)
+        self._pairs = coded_pairs(judged_on, layout, inputs=inputs) if judged_on else drawn_pairs(layout, inputs=inputs)
+        self.fp32_db = mean_gain_db(partial(reference_output, model), self._pairs)
         """ΔPSNR of the model itself, in dB."""
         self._frames = drawn_frames(layout, size=size)
         self._references = [reference_output(model, frame, drawn_inputs(model.card, frame)) for frame in self._frames]
@@ -226,7 +227,7 @@ class Search:
         graph, _ = rewrite(self._plain_for_any, only=candidate.passes)
         layers = set(convolutions(graph))
         read = {node.input[0] for node in graph.graph.node if node.name in layers}
-        return read <= {NORMALISED, *self._ranges.steps}
+        return read <= {*network_inputs(graph), *self._ranges.steps}
 
     def _write(self, candidate: Candidate, prepared: Prepared) -> Path:
         self._made += 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from postfilter import models
-from postfilter.errors import InputError
-from postfilter.export import build_engine
+from postfilter.export import QuantizeOptions, build_engine
+from postfilter.export.calibration_frames import read_calibration_frames
+from postfilter.export.further import declared_inputs
+from postfilter.export.judged_frames import drawn_pairs
+from postfilter.export.judgement import mean_gain_db
 from postfilter.export.verify import reference_output
 from postfilter.models.registry import MODELS
 from postfilter.models.weights import save_weights
@@ -100,7 +105,44 @@ def test_its_engine_can_be_measured(weights: Path, tmp_path: Path) -> None:
     assert 1 <= multiplying / (MACS_PER_PX * 96 * 64 / 1e6) < 1.5
 
 
-def test_int8_is_refused_until_calibration_feeds_it(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"steered reads qp besides the picture.*--fp16"):
-        build_engine("steered", precision="int8", weights=weights, output=tmp_path / "engine")
-    assert not (tmp_path / "engine").exists()
+def test_an_int8_engine_is_calibrated_and_judged_with_its_qp(weights: Path, tmp_path: Path, clip_pair: Any) -> None:
+    options = QuantizeOptions(calibrate=(clip_pair.coded,), force=True)  # random weights gain nothing
+    built = build_engine("steered", precision="int8", weights=weights, output=tmp_path / "e", quantize_options=options)
+    assert built.manifest.quantization["layers"] == ["first", "last"]
+    model = models.load("steered", weights=weights)
+    frame = np.random.default_rng(0).integers(0, 256, (1, 1, 51, 75), dtype=np.uint8)
+    with load_engine(built.engine) as engine:
+        for qp in (10, 45):
+            wanted = reference_output(model, frame, {"qp": qp}).astype(int)
+            difference = np.abs(engine(frame, inputs={"qp": qp}).astype(int) - wanted)
+            assert difference.mean() < 0.1 * np.abs(wanted - frame).mean()
+
+
+def test_calibration_frames_bring_the_qp_of_the_bitstream_or_run_blind(clip_pair: Any) -> None:
+    declared = (FurtherInput(name="qp", maximum=51, default=0.0),)
+    frames = read_calibration_frames(clip_pair.coded, "luma", limit=6, inputs=declared)
+    assert {frame.shape for frame in frames} == {(1, 2, 128, 192)}
+    told, blind = frames[::2], frames[1::2]
+    assert all(not frame[:, 1].any() for frame in blind)
+    # Coded at QP 37: that of P frames, a few less and more for I and B; five codes a step.
+    assert all(abs(float(frame[:, 1].mean()) / 5 - 37) < 5 for frame in told)
+
+
+def test_judged_frames_tell_the_qp_of_every_other_one() -> None:
+    pairs = drawn_pairs("luma", inputs=("qp",))
+    assert {pair.inputs["qp"] for pair in pairs[::2]} == {37, 42}
+    assert all(not pair.inputs for pair in [*pairs[1::2], *drawn_pairs("luma")])
+    seen: list[dict[str, Any]] = []
+
+    def unchanged(frame: Any, **known: Any) -> Any:
+        seen.append(known)
+        return frame
+
+    assert mean_gain_db(unchanged, pairs[:2]) == 0
+    assert seen == [{"inputs": {"qp": 37}}, {}]
+
+
+@pytest.mark.parametrize(("default", "blind"), [({}, 37), ({"qp": 0.0}, 0.0)])
+def test_the_card_says_what_an_engine_takes_for_not_known(default: dict[str, float], blind: float) -> None:
+    card = dataclasses.replace(models.card("edge-m"), defaults=default)
+    assert declared_inputs(card) == (FurtherInput(name="qp", maximum=51, default=blind),)

@@ -20,12 +20,12 @@ def public_checkpoint(network: nn.Module, path: Path, *, wrap: str | None = None
     return path
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_networks_have_the_published_number_of_parameters(name):
     assert sum(parameter.numel() for parameter in models.build(name).parameters()) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", models.names(shipped=True))
 def test_shipped_weights_load_with_the_addition_and_come_with_their_card(name):
     model = models.load(name)
     assert model.card.residual
@@ -41,16 +41,33 @@ def test_the_halo_is_how_far_a_sample_reaches(name):
     card = models.card(name)
     torch.manual_seed(0)
     network = models.build(name).double().eval()
-    side = 2 * card.halo + 20
-    before = torch.rand(1, card.channels, side, side, dtype=torch.double)
+    side = -(-(2 * card.halo + 20) // card.size_multiple) * card.size_multiple
+    before = torch.rand(1, card.input_channels, side, side, dtype=torch.double)
     reach = 0
-    for middle in (side // 2, side // 2 + 1):
+    for middle in range(side // 2, side // 2 + max(2, card.size_multiple)):
         after = before.clone()
         after[:, :, middle, middle] += 0.5
         changed = (network(after) - network(before)).abs().amax(dim=(0, 1)) > 0
         rows = changed.any(dim=1).nonzero().squeeze()
         reach = max(reach, int((rows - middle).abs().max()))
     assert reach == card.halo
+
+
+def test_a_model_without_weights_is_known_and_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(models.ModelCard, "weights_path", property(lambda card: tmp_path / card.name))
+    assert models.names(shipped=True) == ()
+    assert models.card("edge-m").training() == {}
+    with pytest.raises(WeightsError, match=r"edge-m ships without trained weights.*--weights.*train-model edge-m"):
+        models.load("edge-m")
+
+
+@pytest.mark.parametrize("name", [name for name in models.names() if name.startswith("edge")])
+def test_members_of_the_edge_family_are_what_their_cards_say(name):
+    card, network = models.card(name), models.build(name)
+    assert (card.size_multiple, card.inputs, card.defaults) == (network.unshuffle, ("qp",), {"qp": 0.0})
+    assert len(network.layers) == card.settings["depth"]
+    frame = torch.rand(1, card.input_channels, 24, 16)
+    assert network(frame).shape == (1, 1, 24, 16)
 
 
 @pytest.mark.parametrize(("wrap", "prefix"), [(None, ""), ("state_dict", ""), ("model", "module."), ("params", "")])

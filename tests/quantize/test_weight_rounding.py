@@ -3,11 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from postfilter.quantize.weight_rounding import picture_covariance, rounded_weight, to_steps, weight_steps
+from postfilter.quantize.network_input import Origin, sample_covariance
+from postfilter.quantize.weight_rounding import rounded_weight, to_steps, weight_steps
 
 
 def _weight(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def _on_pictures(weight: np.ndarray) -> np.ndarray:
+    channels = weight.shape[1]
+    return sample_covariance(Origin.of_samples(channels, picture=channels), *weight.shape[2:])
 
 
 def _error(weight: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -38,8 +44,8 @@ def test_whole_steps_stay_as_they_are():
     steps[:, 0, 0, 0] = [127, -127, 127, -127]
     weight = (steps / 512).astype(np.float32)
     np.testing.assert_array_equal(to_steps(weight, weight_steps(weight)), steps)
-    for reads_picture in (False, True):
-        whole, step = rounded_weight(weight, reads_picture=reads_picture)
+    for covariance in (None, _on_pictures(weight)):
+        whole, step = rounded_weight(weight, covariance=covariance)
         np.testing.assert_array_equal(whole, steps)
         np.testing.assert_array_equal(whole * step[:, None, None, None], weight)
 
@@ -56,8 +62,8 @@ def test_a_channel_of_zeros_gets_a_step_that_every_backend_can_use(value):
     weight[1] = value
     steps = weight_steps(weight)
     assert steps[1] == 1
-    for reads_picture in (False, True):
-        whole, step = rounded_weight(weight, reads_picture=reads_picture)
+    for covariance in (None, _on_pictures(weight)):
+        whole, step = rounded_weight(weight, covariance=covariance)
         assert not whole[1].any()
         assert np.isfinite(step).all()
 
@@ -71,7 +77,7 @@ def test_the_most_negative_number_is_never_used():
 def test_weights_on_a_picture_are_rounded_so_that_bright_areas_keep_their_level(channels):
     weight = _weight(16, channels, 9, 9)
     nearest, step = rounded_weight(weight)
-    together, same = rounded_weight(weight, reads_picture=True)
+    together, same = rounded_weight(weight, covariance=_on_pictures(weight))
     np.testing.assert_array_equal(step, same)
     assert np.abs(together).max() <= 127
 
@@ -84,7 +90,7 @@ def test_weights_on_a_picture_are_rounded_so_that_bright_areas_keep_their_level(
 
 def test_no_channel_loses_on_pictures_by_being_rounded_together():
     weight = _weight(8, 3, 5, 5)
-    covariance = picture_covariance(3, 5, 5)
+    covariance = _on_pictures(weight)
     np.testing.assert_array_equal(covariance, covariance.T)
     assert np.linalg.eigvalsh(covariance).min() > 0
     steps = weight_steps(weight)
