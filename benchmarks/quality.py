@@ -1,86 +1,106 @@
-"""Measure the shipped models on data that they never saw; write the figures into their cards; print the README's table.
+"""Make every table of docs/quality.md and the picture of gain against speed.
 
-  python benchmarks/quality.py --images LIVE1 --clips CLIP [CLIP …]
+  python benchmarks/quality.py --live1 LIVE1 --bsds500 BSDS500/test --clips CLIP [CLIP …]
 
-RGB models are measured on the pictures at JPEG quality 10 to 40, luma models on the clips through x264 and x265; every
-figure is `evaluate-model`'s, on the fp32 OpenVINO engine.
+Three parts: `images` (RGB models on pictures coded as JPEG), `video` (luma models on clips through x264 and x265) and
+`pareto` (gain and frames a second of every luma model in every precision). What a part measured is kept in --work, by
+the engine's graph, the data and the settings: a run that was stopped goes on, and a new model costs its own time alone.
+Speed is kept too, and measured again with --fresh-speed. The page is written from what the work folder holds for these
+settings: a part that was not run yet is left out. --write-cards puts the figures into the models' cards and prints the
+README's rows. Figures are `evaluate-model`'s, on OpenVINO engines.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
-from postfilter import models
-from postfilter.export import engine_from
-from postfilter.quality import evaluate_clips, evaluate_images
+from quality_cards import readme_row, write_card
+from quality_page import page
+from quality_parts import Cache, images_part, pareto_part, video_part
+from quality_picture import draw
 
+from postfilter import models
+from postfilter.cli.options import parse_size
+from postfilter.quality import METRICS, clip_files
+
+PARTS = ("images", "video", "pareto")
 JPEG_QUALITIES = (10, 20, 30, 40)
-CODED_AT = (("hevc", 37), ("hevc", 32), ("hevc", 27), ("h264", 37), ("h264", 27))
+QPS = (22, 27, 32, 37, 42)
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def main() -> None:
+    arguments = _arguments()
+    cache = Cache(arguments.work, fresh=("speed",) if arguments.fresh_speed else ())
+    luma, rgb = ([name for name in arguments.models if models.card(name).layout == each] for each in ("luma", "rgb"))
+    folders = {name: getattr(arguments, name) for name in ("live1", "bsds500") if getattr(arguments, name)}
+    clips = clip_files(arguments.clips) if arguments.clips else []
+
+    def wanted(part: str) -> bool:
+        return not arguments.only or part in arguments.only
+
+    results: dict[str, Any] = {
+        "images": images_part(cache, rgb, folders, qualities=JPEG_QUALITIES, measure=wanted("images")),
+        "video": video_part(
+            cache,
+            luma,
+            clips,
+            codecs=arguments.codec,
+            qps=arguments.qp,
+            frames=arguments.frames,
+            metrics=arguments.metrics,
+            measure=wanted("video"),
+        ),
+        "pareto": pareto_part(
+            cache,
+            luma,
+            clips,
+            precisions=arguments.precisions,
+            frames=arguments.frames,
+            size=arguments.size,
+            seconds=arguments.seconds,
+            rounds=arguments.rounds,
+            measure=wanted("pareto"),
+        ),
+    }
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    if results["pareto"]:
+        draw(results["pareto"], arguments.output / "pareto.svg")
+    # The folders are where they are on this machine, which helps no reader.
+    words = ["python", "benchmarks/quality.py", *(Path(word).name if "/" in word else word for word in sys.argv[1:])]
+    (arguments.output / "quality.md").write_text(page(results, command=shlex.join(words)))
+    print(f"wrote {arguments.output / 'quality.md'}", file=sys.stderr)
+    if arguments.write_cards:
+        for name in arguments.models:
+            if card := write_card(name, results):
+                print(readme_row(name, card))
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
-    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="clean clips, or folders")
+    parser.add_argument("--live1", type=Path, metavar="DIR", help="the 29 pictures of LIVE1")
+    parser.add_argument("--bsds500", type=Path, metavar="DIR", help="the 200 test pictures of BSDS500")
+    parser.add_argument("--clips", type=Path, nargs="+", metavar="CLIP", help="clean clips, or folders")
     parser.add_argument("--models", nargs="+", default=models.names(shipped=True), choices=models.names())
-    arguments = parser.parse_args()
-    for name in arguments.models:
-        engine = engine_from(name)
-        if engine.layout == "rgb":
-            results = images_results(engine, name, arguments.images)
-        else:
-            results = clips_results(engine, name, arguments.clips)
-        write_results(name, results)
-        print(readme_row(name, engine.manifest.cost, results), flush=True)
-
-
-def images_results(engine: Any, name: str, folder: Path) -> dict[str, Any]:
-    rows = evaluate_images(folder, engine, layout="rgb", method=name, qualities=JPEG_QUALITIES)
-    command = f"evaluate-model {name} --images {folder.name} --jpeg-quality {' '.join(map(str, JPEG_QUALITIES))}"
-    keys = ("quality", "method", "psnr", "ssim", "psnr_b")
-    table = [{key: rounded(row[key]) for key in keys} for row in rows]
-    return {"command": command, "dataset": folder.name, "pictures": rows[0]["images"], "rows": table}
-
-
-def clips_results(engine: Any, name: str, clips: list[Path]) -> dict[str, Any]:
-    table = []
-    for codec, qp in CODED_AT:
-        measured = evaluate_clips(clips, engine, method=name, codec=codec, qp=qp)
-        gains = {row["clip"]: rounded(row["delta_psnr"]) for row in measured["rows"]}
-        table.append(
-            {"codec": codec, "qp": qp, "delta_psnr": rounded(measured["average"]["delta_psnr"]), "by_clip": gains}
-        )
-    return {"command": f"evaluate-model {name} --clips … --codec CODEC --qp QP", "rows": table}
-
-
-def write_results(name: str, results: dict[str, Any]) -> None:
-    path = models.card(name).weights_path.with_suffix(".json")
-    card = json.loads(path.read_text())
-    card["results"] = {"date": datetime.date.today().isoformat(), **results}
-    path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
-
-
-def readme_row(name: str, cost: dict[str, Any], results: dict[str, Any]) -> str:
-    rows = results["rows"]
-    if "dataset" in results:
-        jpeg, filtered = (row for row in rows if row["quality"] == 10)
-        gain = (
-            f"{results['dataset']}, JPEG quality 10: PSNR {jpeg['psnr']:.2f} → {filtered['psnr']:.2f} dB, "
-            f"PSNR-B {jpeg['psnr_b']:.2f} → {filtered['psnr_b']:.2f} dB"
-        )
-    else:
-        gains = (f"{row['codec'].upper()} QP 37 {row['delta_psnr']:+.2f} dB" for row in rows if row["qp"] == 37)
-        gain = f"{len(rows[0]['by_clip'])} clips, ΔPSNR: {', '.join(gains)}"
-    layout = models.card(name).layout
-    return f"| `{name}` | {layout} | {cost['params']:,} | {cost['kmac_per_px']:.1f} | {gain} |"
-
-
-def rounded(value: Any) -> Any:
-    return round(value, 4) if isinstance(value, float) else value
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts alone")
+    parser.add_argument("--codec", nargs="+", choices=("h264", "hevc"), default=("h264", "hevc"))
+    parser.add_argument("--qp", type=int, nargs="+", default=QPS, metavar="N")
+    parser.add_argument("--frames", type=int, metavar="N", help="only the first N frames of each clip")
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=METRICS)
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    parser.add_argument("--size", type=parse_size, default=(1920, 1080), metavar="WxH", help="of the frames timed")
+    parser.add_argument("--seconds", type=float, default=5.0, help="to time an engine for, each round")
+    parser.add_argument("--rounds", type=int, default=3, help="in each of which all engines are timed; the best counts")
+    parser.add_argument("--fresh-speed", action="store_true", help="time engines again")
+    parser.add_argument("--work", type=Path, default=Path("runs/quality"), metavar="DIR", help="what was measured")
+    parser.add_argument("--output", type=Path, default=DOCS, metavar="DIR", help="where the page goes")
+    parser.add_argument("--write-cards", action="store_true", help="write the figures into the models' cards")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

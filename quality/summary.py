@@ -13,8 +13,6 @@ from postfilter.quality.bd import LEAST_POINTS, bd_measures
 __all__ = ["summary"]
 
 Row: TypeAlias = dict[str, Any]
-_NOT_AVERAGED = frozenset({"clip", "method", "codec", "qp", "width", "height", "frames", "worst_frame"})
-_NOT_AVERAGED |= {"worst_frame_delta_psnr"}
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
@@ -53,7 +51,8 @@ def _groups(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[tuple[tuple[An
 
 
 def _means(rows: Sequence[Row]) -> Row:
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key not in _NOT_AVERAGED}
+    keys = [key for key, value in rows[0].items() if isinstance(value, float) and key != "worst_frame_delta_psnr"]
+    return {key: float(np.mean([row[key] for row in rows])) for key in keys}
 
 
 def _of_group(rows: Sequence[Row]) -> Row:
