@@ -1,4 +1,4 @@
-"""Which blocks of a picture differ from those of the picture before it. Samples are compared, never judged."""
+"""Which cells of a picture differ from those of the picture before it. Samples are compared, never judged."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ if TYPE_CHECKING:
 
     from postfilter.runtime.backend import Samples
 
-__all__ = ["BLOCK", "block_grid", "changed_blocks", "samples_of", "widened"]
+__all__ = ["BLOCK", "CELL", "block_grid", "cell_grid", "cells_of", "changed_cells", "samples_of", "widened"]
 
 BLOCK = 16
-"""Side of a block in samples: a macroblock, which is what most codecs skip as one, and what a QP is told for."""
+"""Side of a block in samples: a macroblock, what most codecs skip as one, and what a QP is told for."""
 
-_BAND = 8 * BLOCK
+CELL = 8
+"""Side of a cell in samples. What is coded anew changes a few samples around it too, where the codec smooths its edges:
+with cells of 16, much more would seem changed."""
+
+_PER_BLOCK = BLOCK // CELL
+
+_BAND = 16 * CELL
 """Rows that are compared at a time: what is left of them stays in the processor's cache until it is summed up."""
 
 if TYPE_CHECKING:
     Blocks = NDArray[np.bool_]
     """[N, ceil(H / BLOCK), ceil(W / BLOCK)]"""
+    Cells = NDArray[np.bool_]
+    """[N, ceil(H / CELL), ceil(W / CELL)]"""
 
 
 def block_grid(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -29,7 +37,18 @@ def block_grid(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return shape[0], -(-shape[2] // BLOCK), -(-shape[3] // BLOCK)
 
 
-def changed_blocks(before: Samples, after: Samples) -> Blocks:
+def cell_grid(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return the shape of the cells of planes of shape [N, C, H, W]."""
+    return shape[0], -(-shape[2] // CELL), -(-shape[3] // CELL)
+
+
+def cells_of(blocks: Blocks, shape: tuple[int, ...]) -> Cells:
+    """Return the value of each block for each of its cells, in planes of `shape`."""
+    _, rows, columns = cell_grid(shape)
+    return blocks.repeat(_PER_BLOCK, axis=2).repeat(_PER_BLOCK, axis=1)[:, :rows, :columns]
+
+
+def changed_cells(before: Samples, after: Samples) -> Cells:
     """Return where two arrays of planes differ in any sample of any channel.
 
     Args:
@@ -37,11 +56,11 @@ def changed_blocks(before: Samples, after: Samples) -> Blocks:
         after: of the same shape and type.
     """
     frames, channels, height, width = after.shape
-    _, rows, columns = block_grid(after.shape)
+    _, rows, columns = cell_grid(after.shape)
     found = np.zeros((frames, rows, columns), dtype=np.bool_)
-    # Padded to whole blocks, so that a block's row of samples is one or two 64-bit words.
-    differing = np.zeros((_BAND, columns * BLOCK), dtype=after.dtype)
-    words = columns, BLOCK * after.itemsize // 8
+    # Padded to whole cells, so that a cell's row of samples is one or two 64-bit words.
+    differing = np.zeros((_BAND, columns * CELL), dtype=after.dtype)
+    words = columns, CELL * after.itemsize // 8
     for index in range(frames):
         for channel in range(channels):
             for top in range(0, height, _BAND):
@@ -51,19 +70,19 @@ def changed_blocks(before: Samples, after: Samples) -> Blocks:
                 if not differing[:high].any():
                     continue
                 differing[high:] = 0
-                first = top // BLOCK
-                whole = differing[: -(-high // BLOCK) * BLOCK].reshape(-1, BLOCK, columns * BLOCK)
+                first = top // CELL
+                whole = differing[: -(-high // CELL) * CELL].reshape(-1, CELL, columns * CELL)
                 summed = np.bitwise_or.reduce(whole, axis=1).view(np.uint64).reshape(-1, *words)
                 found[index, first : first + len(summed)] |= summed.any(axis=2)
     return found
 
 
-def widened(blocks: Blocks, reach: int) -> Blocks:
-    """Return the blocks in which a sample lies that is at most `reach` samples away from one of `blocks`."""
-    wide = blocks.copy()
-    if blocks.all() or not blocks.any():
+def widened(cells: Cells, reach: int) -> Cells:
+    """Return the cells in which a sample lies that is at most `reach` samples away from one of `cells`."""
+    wide = cells.copy()
+    if cells.all() or not cells.any():
         return wide
-    for _ in range(-(-reach // BLOCK)):
+    for _ in range(-(-reach // CELL)):
         for axis in (1, 2):
             inner = np.moveaxis(wide, axis, 0)
             grown = inner.copy()

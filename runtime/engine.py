@@ -15,7 +15,7 @@ from postfilter.errors import InputError
 from postfilter.runtime.backend import Execution, Layer, Options, multiplies
 from postfilter.runtime.bit_depth import sample_type
 from postfilter.runtime.further_inputs import FurtherInput, pack
-from postfilter.runtime.jobs import Part, PieceJob, WholeJob, check_planes, run_jobs
+from postfilter.runtime.jobs import Part, Patch, PieceJob, WholeJob, check_planes, run_jobs
 from postfilter.runtime.manifest import EngineManifest
 from postfilter.runtime.padding import padded_size
 from postfilter.runtime.piece_rule import PieceRule, geometry, given_piece
@@ -206,9 +206,8 @@ class Engine:
         piece = self.piece_for(width=width, height=height)
         if piece is not None:
             cuts = self._cuts(width, height, piece)
-            return PieceJob(
-                planes, [Part(compiled=compiled, size=piece, index=n, cut=cut) for n in range(frames) for cut in cuts]
-            )
+            patches = [Patch(index=n, cut=cut, size=piece) for n in range(frames) for cut in cuts]
+            return PieceJob(planes, [Part(compiled=compiled, size=piece, patches=(each,)) for each in patches])
         width, height = padded_size(width, height, multiple=self.size_multiple)
         return WholeJob(compiled, planes, width=width, height=height)
 

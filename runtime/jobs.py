@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from postfilter.runtime.backend import Compiled, Pending, Samples
     from postfilter.runtime.pieces import Cut
 
-__all__ = ["Job", "Part", "PieceJob", "Started", "StreamJob", "WholeJob", "check_planes", "run_jobs"]
+__all__ = ["Job", "Part", "Patch", "PieceJob", "Started", "StreamJob", "WholeJob", "check_planes", "run_jobs"]
 
 
 class Started:
@@ -74,16 +74,28 @@ class Job(StreamJob, Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Patch:
+    """One piece of one plane, and where it lies in the window that is filtered."""
+
+    index: int
+    """Which of the N planes."""
+    cut: Cut
+    size: tuple[int, int]
+    """(width, height) of what is read of the plane."""
+    at: tuple[int, int] = (0, 0)
+    """First column and row in the window."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Part:
-    """One piece of one plane, and what filters it."""
+    """What is filtered in one window, and what filters it."""
 
     compiled: Compiled
     """For `size`."""
     size: tuple[int, int]
     """(width, height) of the window."""
-    index: int
-    """Which of the N planes."""
-    cut: Cut
+    patches: tuple[Patch, ...]
+    """What lies in it: one piece that fills it, or several that do not overlap."""
     weight: float = 1.0
     """How much of a request it takes: several small parts may be under way instead of one large one, so that one core
     does not wait for another that filters a whole frame."""
@@ -218,19 +230,29 @@ class PieceJob:
 
     def _window(self, part: Part) -> Samples:
         """Return what a part reads, [1, C, height, width], C-contiguous."""
-        (width, height), cut, index = part.size, part.cut, part.index
-        seen = self._planes[index : index + 1, :, cut.y : cut.y + height, cut.x : cut.x + width]
-        high, wide = seen.shape[2:]
-        if (high, wide) == (height, width) and seen.flags.c_contiguous and seen.flags.writeable:
+        width, height = part.size
+        seen = self._seen(part.patches[0])
+        if seen.shape[2:] == (height, width) and seen.flags.c_contiguous and seen.flags.writeable:
             return seen
         if buffers := self._buffers.get(part.size):
             buffer = buffers.pop()
         else:
-            buffer = np.empty((1, self._planes.shape[1], height, width), dtype=self._planes.dtype)
-        buffer[:, :, :high, :wide] = seen
-        buffer[:, :, :high, wide:] = seen[:, :, :, -1:]
-        buffer[:, :, high:] = buffer[:, :, high - 1 : high]
+            buffer = np.zeros((1, self._planes.shape[1], height, width), dtype=self._planes.dtype)
+        for patch in part.patches:
+            seen = self._seen(patch)
+            high, wide = seen.shape[2:]
+            (column, row), (width, height) = patch.at, patch.size
+            place = buffer[:, :, row : row + height, column : column + width]
+            place[:, :, :high, :wide] = seen
+            if (high, wide) != (height, width):
+                place[:, :, :high, wide:] = seen[:, :, :, -1:]
+                place[:, :, high:] = place[:, :, high - 1 : high]
         return buffer
+
+    def _seen(self, patch: Patch) -> Samples:
+        """Return what of a patch lies in the plane, [1, C, at most height, at most width]."""
+        (width, height), cut = patch.size, patch.cut
+        return self._planes[patch.index : patch.index + 1, :, cut.y : cut.y + height, cut.x : cut.x + width]
 
     def _keep(self, part: Part, window: Samples, output: Samples) -> None:
         if self._output is None:
@@ -239,10 +261,12 @@ class PieceJob:
                 self._output = np.empty((frames, output.shape[1], height, width), dtype=output.dtype)
             else:
                 self._output = self._base()
-        cut = part.cut
-        rows = slice(cut.top - cut.y, cut.bottom - cut.y)
-        columns = slice(cut.left - cut.x, cut.right - cut.x)
-        self._output[part.index, :, cut.top : cut.bottom, cut.left : cut.right] = output[0, :, rows, columns]
+        for patch in part.patches:
+            cut = patch.cut
+            column, row = patch.at[0] - cut.x, patch.at[1] - cut.y
+            rows = slice(row + cut.top, row + cut.bottom)
+            columns = slice(column + cut.left, column + cut.right)
+            self._output[patch.index, :, cut.top : cut.bottom, cut.left : cut.right] = output[0, :, rows, columns]
         self._left -= 1
         if window.base is None:  # one of ours, not a view of the caller's planes
             self._buffers.setdefault(part.size, []).append(window)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from postfilter.errors import InputError
-from postfilter.runtime.changes import BLOCK, block_grid, samples_of
+from postfilter.runtime.changes import BLOCK, block_grid, cells_of, samples_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from postfilter.runtime.backend import Samples
-    from postfilter.runtime.changes import Blocks
+    from postfilter.runtime.changes import Blocks, Cells
 
 __all__ = ["StreamItem", "with_kept"]
 
@@ -46,6 +46,10 @@ class StreamItem:
                 f"got a keep of {self.keep.dtype} {self.keep.shape} for planes of shape {self.planes.shape}; give one "
                 f"bool for each block of {BLOCK}x{BLOCK} samples: {wanted}"
             )
+
+    def kept_cells(self) -> Cells | None:
+        """Return `keep` for cells instead of blocks."""
+        return None if self.keep is None else cells_of(self.keep, self.planes.shape)
 
 
 def with_kept(output: Samples, item: StreamItem) -> Samples:

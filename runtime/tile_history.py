@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from postfilter.runtime.changes import block_grid, changed_blocks, widened
+from postfilter.runtime.changes import cell_grid, changed_cells, widened
 from postfilter.runtime.tile_moves import Move, find_move, not_moved
 
 if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
-    from postfilter.runtime.changes import Blocks
+    from postfilter.runtime.changes import Cells
     from postfilter.runtime.windows import Windows
 
 __all__ = ["History", "Output", "Seen"]
@@ -22,8 +22,8 @@ _PATIENCE = 8
 what comparing costs where everything always changes, as in camera footage, comes to nothing. So for moves, too."""
 
 _WORTH_TRYING = 1.5
-"""Windows are tried once they are expected to have saved the time of so many whole items. A trial takes about ten; a
-picture of which next to nothing changed twice in a row is one of many."""
+"""Windows are tried once they are expected to have saved the time of so many whole items. A trial takes about fifteen;
+a picture of which next to nothing changed twice in a row is one of many."""
 
 _MUCH = 1 / 8
 """So much of an item must have changed for a move to be looked for."""
@@ -43,11 +43,11 @@ class Output:
 class Seen:
     """How an item differs from the one before."""
 
-    needed: Blocks
-    """Blocks whose output is not known."""
+    needed: Cells
+    """Cells whose output is not known."""
     compared: bool = False
-    moved: tuple[Blocks, Move] | None = None
-    """Blocks whose output is that of the item before, moved; None where nothing moved."""
+    moved: tuple[Cells, Move] | None = None
+    """Cells whose output is that of the item before, moved; None where nothing moved."""
 
 
 class History:
@@ -64,8 +64,8 @@ class History:
         self.windows = windows
         self.output = Output()
         """Of the last item."""
-        self.missing: Blocks = np.ones(block_grid(shape), dtype=np.bool_)
-        """Blocks whose output is not what the last input gives, since they were kept."""
+        self.missing: Cells = np.ones(cell_grid(shape), dtype=np.bool_)
+        """Cells whose output is not what the last input gives, since they were kept."""
         self._halo = halo
         self._before: Samples | None = None
         """A copy of an input, the last one where `_comparing` says so: its owner may write into it."""
@@ -76,7 +76,7 @@ class History:
     def look(self, samples: Samples) -> Seen:
         """Compare an item with the one before, and remember it."""
         before = self._before if self._comparing else None
-        changed = None if before is None else changed_blocks(before, samples)
+        changed = None if before is None else changed_cells(before, samples)
         seen = Seen(needed=np.ones_like(self.missing))
         if before is not None and changed is not None:
             seen = self._moved(before, samples, self.missing | widened(changed, self._halo))
@@ -93,13 +93,13 @@ class History:
         if seen.compared:
             self._comparison.learn(gain=gain)
 
-    def time_to_try(self, wanted: Blocks) -> bool:
+    def time_to_try(self, wanted: Cells) -> bool:
         """Whether so much could have been saved by now that windows should be tried."""
         saving = self.windows.expected_saving(wanted)
         self._saved += saving
         return saving > 0 and self._saved >= _WORTH_TRYING
 
-    def _moved(self, before: Samples, samples: Samples, needed: Blocks) -> Seen:
+    def _moved(self, before: Samples, samples: Samples, needed: Cells) -> Seen:
         grid = self.windows.grid
         if grid is not None and needed.mean() > _MUCH and self._search.has():
             move = find_move(before, samples, grid=grid)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from postfilter.runtime.changes import BLOCK, block_grid, changed_blocks, widened
+from postfilter.runtime.changes import CELL, cell_grid, changed_cells, widened
+from postfilter.runtime.tile_boxes import runs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from postfilter.runtime.backend import Samples
-    from postfilter.runtime.changes import Blocks
+    from postfilter.runtime.changes import Cells
 
 __all__ = ["Move", "find_move", "not_moved", "put_moved"]
 
@@ -70,10 +71,10 @@ def find_move(before: Samples, after: Samples, *, grid: int) -> Move | None:
     return None
 
 
-def not_moved(before: Samples, after: Samples, move: Move, *, halo: int, missing: Blocks) -> Blocks:
-    """Return the blocks of `after` whose output is not that of `before`, moved.
+def not_moved(before: Samples, after: Samples, move: Move, *, halo: int, missing: Cells) -> Cells:
+    """Return the cells of `after` whose output is not that of `before`, moved.
 
-    That is where a sample in the block or in the network's reach of it is not the one that was moved there, where the
+    That is where a sample in the cell or in the network's reach of it is not the one that was moved there, where the
     reach goes past the border of the picture in one of the places, since the network pads there, and where the output
     that would be moved is not what `before` gives.
 
@@ -82,52 +83,51 @@ def not_moved(before: Samples, after: Samples, move: Move, *, halo: int, missing
         after: of the same shape and type.
         move: of the content, from `before` to `after`.
         halo: receptive-field radius in samples.
-        missing: the blocks of `before` whose output is not known.
+        missing: the cells of `before` whose output is not known.
     """
-    found: Blocks = np.ones(block_grid(after.shape), dtype=np.bool_)
+    found: Cells = np.ones(cell_grid(after.shape), dtype=np.bool_)
     place: list[slice] = []
     source: list[slice] = []
-    blocks: list[slice] = []
+    cells: list[slice] = []
     for size, by in ((after.shape[2], move.down), (after.shape[3], move.right)):
-        # What is compared are whole blocks of `after`, or such as end with it.
-        first = -(-max(0, by) // BLOCK) * BLOCK
-        stop = size if by >= 0 else (size + by) // BLOCK * BLOCK
+        # What is compared are whole cells of `after`, or such as end with it.
+        first = -(-max(0, by) // CELL) * CELL
+        stop = size if by >= 0 else (size + by) // CELL * CELL
         if first >= stop:
             return found
         place.append(slice(first, stop))
         source.append(slice(first - by, stop - by))
-        blocks.append(slice(first // BLOCK, -(-stop // BLOCK)))
+        cells.append(slice(first // CELL, -(-stop // CELL)))
     every = slice(None)
-    compared = changed_blocks(before[(every, every, *source)], after[(every, every, *place)])
-    found[(every, *blocks)] = compared
+    compared = changed_cells(before[(every, every, *source)], after[(every, every, *place)])
+    found[(every, *cells)] = compared
     found = widened(found, halo)
     for axis, size, by in ((1, after.shape[2], move.down), (2, after.shape[3], move.right)):
-        starts = np.arange(found.shape[axis]) * BLOCK
+        starts = np.arange(found.shape[axis]) * CELL
         last = found.shape[axis] - 1
-        ends = [((starts + far - by) // BLOCK).clip(0, last) for far in (0, BLOCK - 1)]
+        ends = [((starts + far - by) // CELL).clip(0, last) for far in (0, CELL - 1)]
         missing = np.take(missing, ends[0], axis) | np.take(missing, ends[1], axis)
         if by:
-            stops = np.minimum(starts + BLOCK, size)
+            stops = np.minimum(starts + CELL, size)
             outside = (starts - halo < max(0, by)) | (stops + halo > size + min(0, by))
             np.moveaxis(found, axis, -1)[..., outside] = True
     return found | missing
 
 
-def put_moved(output: Samples, before: Samples, blocks: Blocks, move: Move) -> None:
-    """Write into blocks of an output what was there before the move.
+def put_moved(output: Samples, before: Samples, cells: Cells, move: Move) -> None:
+    """Write into cells of an output what was there before the move.
 
     Args:
         output: [N, C, H, W]; written to.
         before: of the same shape, the output before.
-        blocks: none for which that lay outside.
+        cells: none for which that lay outside.
         move: of the content.
     """
     height, width = output.shape[2:]
-    for index, row in np.argwhere(blocks.any(axis=2)):
-        top = int(row) * BLOCK
-        bottom = min(top + BLOCK, height)
-        ends = np.flatnonzero(np.diff(blocks[index, row], prepend=False, append=False)) * BLOCK
-        for left, right in zip(ends[::2].tolist(), np.minimum(ends[1::2], width).tolist(), strict=True):
+    for index, plane in enumerate(cells):
+        for box in runs(plane):
+            left, top, right, bottom = (side * CELL for side in box)
+            right, bottom = min(right, width), min(bottom, height)
             output[index, :, top:bottom, left:right] = before[
                 index, :, top - move.down : bottom - move.down, left - move.right : right - move.right
             ]

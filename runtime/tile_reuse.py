@@ -16,7 +16,7 @@ from postfilter.runtime.tile_moves import put_moved
 
 if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
-    from postfilter.runtime.changes import Blocks
+    from postfilter.runtime.changes import Cells
     from postfilter.runtime.jobs import StreamJob
     from postfilter.runtime.windows import Windows
 
@@ -25,7 +25,7 @@ __all__ = ["TileReuse", "TileUse"]
 
 @dataclass(frozen=True, kw_only=True)
 class TileUse:
-    """What became of the tiles, in blocks of 16x16 samples of each plane."""
+    """What became of the tiles, in cells of 8x8 samples of each plane."""
 
     total: int = 0
     reused: int = 0
@@ -42,7 +42,7 @@ class TileUse:
 class TileReuse:
     """Give one to `Engine.stream` and what did not change is not filtered again; the outputs are the same to the bit.
 
-    A block of 16x16 samples is filtered again where a sample changed in it or within the network's reach of it, unless
+    A cell of 8x8 samples is filtered again where a sample changed in it or within the network's reach of it, unless
     all of that is a part of the item before which moved, as a page that scrolls does, by a distance that moves the
     network's output bit for bit. Each item is filtered whole, in windows or not at all, whichever takes the least time.
     What that is, and that windows and moves give the whole frame's samples on this backend, is tried once for each
@@ -92,7 +92,8 @@ class TileReuse:
         everything = np.ones_like(seen.needed)
         if not seen.compared and item.keep is None:
             return self._follow(state, item, seen, whole(samples), everything)
-        wanted = seen.needed if item.keep is None else seen.needed & ~item.keep
+        kept = item.kept_cells()
+        wanted = seen.needed if kept is None else seen.needed & ~kept
 
         def decided() -> StreamJob:
             chosen = state.windows.choose(wanted)
@@ -101,7 +102,7 @@ class TileReuse:
             if chosen is None:
                 return self._follow(state, item, seen, whole(samples), everything)
             base = _base(state.output, item, seen)
-            job = PieceJob(samples, state.windows.parts(chosen), base) if chosen.tiles else None
+            job = PieceJob(samples, state.windows.parts(chosen), base) if chosen.windows else None
             return self._follow(state, item, seen, job, chosen.covered)
 
         # Until it was tried, nobody knows that outputs may be moved.
@@ -112,20 +113,19 @@ class TileReuse:
             return AfterTrial(state.windows.try_out, decided)
         return decided()
 
-    def _follow(
-        self, state: History, item: StreamItem, seen: Seen, job: StreamJob | None, covered: Blocks
-    ) -> StreamJob:
+    def _follow(self, state: History, item: StreamItem, seen: Seen, job: StreamJob | None, covered: Cells) -> StreamJob:
         """Return the job whose result is the item's output, and make that what the next item starts from."""
         before, after = state.output, Output()
         base = _base(before, item, seen)
         state.missing = seen.needed & ~covered
         state.output = after
-        left = ~covered if item.keep is None else ~(covered | item.keep)
+        kept = item.kept_cells()
+        left = ~covered if kept is None else ~(covered | kept)
         use = TileUse(
             total=covered.size,
             reused=int(np.count_nonzero(left)),
             moved=0 if seen.moved is None else int(np.count_nonzero(left & seen.moved[0])),
-            kept=0 if item.keep is None else int(np.count_nonzero(item.keep)),
+            kept=0 if kept is None else int(np.count_nonzero(kept)),
         )
 
         def finish(filtered: Samples | None) -> Samples:

@@ -5,66 +5,75 @@ another shape, and a sum next to a half is then rounded the other way. At 8 bits
 50,000 with PyTorch, that a comparison may miss it. So the same network is compared at 16 bits, where rounding hides 257
 times less, on noise over the full range: a real frame may be flat or clipped, and would agree whatever the order.
 
-Windows are taken from all over the frame, not only where tiles lie. Since those at different places give what the frame
-has there, what the frame has at a place depends on the samples alone: where they move, their output moves with them.
+The canvases are filled as they are in use, with parts from all over the frame. Since those at different places give
+what the frame has there, what the frame has at a place depends on the samples alone: where they move, their output
+moves with them.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import product
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from postfilter.errors import PostfilterError
-from postfilter.runtime.changes import BLOCK
+from postfilter.runtime.changes import CELL
 from postfilter.runtime.jobs import Part, PieceJob, WholeJob, run_jobs
 from postfilter.runtime.padding import padded_size
+from postfilter.runtime.tile_canvas import laid_out
 
 if TYPE_CHECKING:
     from postfilter.runtime.backend import Backend, Compiled, Samples, Shape
-    from postfilter.runtime.jobs import Job
-    from postfilter.runtime.pieces import Cut
-    from postfilter.runtime.tile_cover import Tiling
+    from postfilter.runtime.jobs import Job, Patch
+    from postfilter.runtime.tile_boxes import Box
+    from postfilter.runtime.tile_canvas import Canvas
 
-__all__ = ["Trial", "try_tilings"]
+__all__ = ["Trial", "try_canvases"]
 
 _SEED = 3
 
-_GROUP = 8
-"""Windows that are timed together, and of each kind: along each border, inside, and where tiles lie."""
+_GROUP = 4
+"""Canvases that are timed together."""
+
+_LEAST = 12
+_SHARE = 0.5
+"""So many canvases are filtered at least, and so much of a frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """What came of it."""
 
-    tilings: tuple[Tiling, ...]
-    """Those whose windows are right."""
+    canvases: tuple[Canvas, ...]
+    """Those in which parts become right."""
     compiled: tuple[Compiled, ...]
-    """For the windows of each."""
+    """For each."""
     costs: tuple[float, ...]
-    """Of a window of each, in the time of all planes of an item whole."""
+    """Of each, in the time of all planes of an item whole."""
     reason: str | None
-    """Why there are no tilings."""
+    """Why there are no canvases."""
 
 
-def try_tilings(
-    tilings: Sequence[Tiling],
+def try_canvases(
+    canvases: Sequence[Canvas],
     *,
     shape: tuple[int, ...],
     multiple: int,
     backend: Backend,
     twin: Callable[[], Backend],
 ) -> Trial:
-    """Filter noise whole and in windows of each tiling, at the corners, along the edges and inside; compare and time.
+    """Filter noise whole and in each canvas, at the corners, along the edges and inside; compare and time.
 
     Args:
-        tilings: from `tile_cover.tilings_for`.
+        canvases: from `tile_canvas.canvases_for`.
         shape: [N, C, H, W] of the items to come.
         multiple: H and W are padded to multiples of it.
         backend: what the items will be filtered by.
@@ -73,7 +82,7 @@ def try_tilings(
     frames, channels, height, width = shape
     noise = np.random.default_rng(_SEED).integers(0, 2**16, shape, dtype=np.uint16)
     wide, high = padded_size(width, height, multiple=multiple)
-    windows: list[Shape] = [(1, channels, each.window[1], each.window[0]) for each in tilings]
+    windows: list[Shape] = [(1, channels, each.size[1], each.size[0]) for each in canvases]
     try:
         other = twin()
         with closing(other), ThreadPoolExecutor() as pool:
@@ -85,51 +94,59 @@ def try_tilings(
 
             todo = [(other, (frames, channels, high, wide)), *((each, w) for each in (other, backend) for w in windows)]
             whole, *compiled = pool.map(made, todo)
-            twins, own = compiled[: len(tilings)], compiled[len(tilings) :]
-            return _tried(tilings, twins, own, noise, WholeJob(whole, noise, width=wide, height=high))
+            twins, own = compiled[: len(canvases)], compiled[len(canvases) :]
+            return _tried(canvases, twins, own, noise, WholeJob(whole, noise, width=wide, height=high))
     except PostfilterError as error:
-        return Trial(tilings=(), compiled=(), costs=(), reason=f"windows of a frame cannot be tried: {error}")
+        return Trial(canvases=(), compiled=(), costs=(), reason=f"windows of a frame cannot be tried: {error}")
 
 
 def _tried(
-    tilings: Sequence[Tiling],
+    canvases: Sequence[Canvas],
     twins: Sequence[Compiled],
     compiled: Sequence[Compiled],
     noise: Samples,
     whole: Job,
 ) -> Trial:
-    expected, whole_seconds = _run(whole)
+    expected, whole_seconds = min((_run(whole) for _ in range(2)), key=itemgetter(1))
     proven = []
-    for tiling, twin, made in zip(tilings, twins, compiled, strict=True):
+    for canvas, twin, made in zip(canvases, twins, compiled, strict=True):
+        area = canvas.size[0] * canvas.size[1]
+        share = area / (canvas.padded[0] * canvas.padded[1] * len(noise))
         parts = [
-            Part(compiled=twin, size=tiling.window, index=index, cut=cut) for index, cut in _places(tiling, len(noise))
+            Part(compiled=twin, size=canvas.size, patches=patches)
+            for patches in _fillings(canvas, len(noise), count=max(_LEAST, math.ceil(_SHARE / share)))
         ]
         # The first run allocates. Of the others the fastest counts, since other work only ever slows one down.
         groups = [parts[:_GROUP], *(parts[start : start + _GROUP] for start in range(0, len(parts), _GROUP))]
-        runs = [_run(PieceJob(noise, each, expected.copy)) for each in groups]
-        if all(np.array_equal(got, expected) for got, _ in runs):
+        runs = [_run(PieceJob(noise, each, expected.copy)) for each in groups if each]
+        if parts and all(np.array_equal(got, expected) for got, _ in runs):
             fastest = min(seconds / len(each) for each, (_, seconds) in zip(groups[1:], runs[1:], strict=True))
-            share = tiling.window[0] * tiling.window[1] / (tiling.padded[0] * tiling.padded[1] * len(noise))
-            # Where a window seems to take less for each sample than the whole, it was the whole that was slowed down.
-            proven.append((tiling, made, max(fastest / whole_seconds, share)))
+            # Where a canvas seems to take less for each sample than the whole, it was the whole that was slowed down.
+            proven.append((canvas, made, max(fastest / whole_seconds, share)))
     reason = None if proven else "this backend does not give a window of a frame the samples of the whole frame"
     found, ready, costs = zip(*proven, strict=True) if proven else ((), (), ())
-    return Trial(tilings=found, compiled=ready, costs=costs, reason=reason)
+    return Trial(canvases=found, compiled=ready, costs=costs, reason=reason)
 
 
-def _places(tiling: Tiling, frames: int) -> list[tuple[int, Cut]]:
-    """Return (plane, window): the corners, then others at random along the borders, inside, and where tiles lie."""
+def _fillings(canvas: Canvas, frames: int, *, count: int) -> list[tuple[Patch, ...]]:
+    """Return what lies in canvases: boxes up to twice its size, in the corners, along borders and inside."""
     random = np.random.default_rng(_SEED)
-    across, down = (side - window for side, window in zip(tiling.padded, tiling.window, strict=True))
-    places = [(x, y) for y in (0, down) for x in (0, across)]
-    for _ in range(_GROUP // 2):
-        x, y = (int(random.integers(0, end // tiling.grid + 1)) * tiling.grid for end in (across, down))
-        places += [(0, y), (across, y), (x, 0), (x, down), (x, y)]
-    cuts = [tiling.window_at(*each) for each in places]
-    for _ in range(_GROUP // 2):
-        row, column = (int(random.integers(0, -(-each // BLOCK))) for each in (tiling.height, tiling.width))
-        cuts.append(tiling.cut(row, column))
-    return [(int(random.integers(frames)), cut) for cut in cuts]
+    found: list[tuple[Patch, ...]] = []
+    while len(found) < count:
+        boxes: list[tuple[int, Box]] = []
+        for corner in product((0, 1, None, None), repeat=2):
+            spans = []
+            for where, frame, size in zip(corner, canvas.frame, canvas.size, strict=True):
+                cells = -(-frame // CELL)
+                length = int(random.integers(1, min(cells, 2 * size // CELL) + 1))
+                first = int(random.integers(cells - length + 1)) if where is None else where * (cells - length)
+                spans.append((first, first + length))
+            boxes.append((int(random.integers(frames)), (spans[0], spans[1])))
+        laid = laid_out(boxes, [canvas], [1.0], limit=math.inf)
+        if laid is None:
+            return []
+        found += [patches for _, patches in laid[1]]
+    return random.permutation(np.array(found, dtype=object))[:count].tolist()
 
 
 def _run(job: Job) -> tuple[Samples, float]:

@@ -1,4 +1,4 @@
-"""The ways to filter a part of the planes of one shape: in tiles that were tried, or in the engine's own pieces."""
+"""The ways to filter a part of the planes of one shape: in canvases that were tried, or in the engine's own pieces."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ from typing import TYPE_CHECKING, Protocol
 
 from postfilter.runtime.jobs import Part
 from postfilter.runtime.piece_rule import RESHAPING, geometry
-from postfilter.runtime.tile_cover import Chosen, Tiling, cheapest_tiles, cuts_over, tilings_for
+from postfilter.runtime.tile_canvas import Canvas, canvases_for
+from postfilter.runtime.tile_cover import Chosen, cheapest_windows, cuts_over
 from postfilter.runtime.tile_job import SMALL
-from postfilter.runtime.tile_trial import Trial, try_tilings
+from postfilter.runtime.tile_trial import Trial, try_canvases
 
 if TYPE_CHECKING:
     from postfilter.runtime.backend import Compiled
-    from postfilter.runtime.changes import Blocks
+    from postfilter.runtime.changes import Cells
     from postfilter.runtime.engine import Engine
     from postfilter.runtime.pieces import Cut
 
-__all__ = ["NoWindows", "PieceWindows", "TileWindows", "Windows", "windows_for"]
+__all__ = ["CanvasWindows", "NoWindows", "PieceWindows", "Windows", "windows_for"]
 
 _OVERHEAD = 1.5
 """What a window is expected to take, for its size, before it was tried: small ones take longer for each sample."""
 
 
 class Windows(Protocol):
-    """Says which parts to filter so that certain blocks are filtered."""
+    """Says which parts to filter so that certain cells are filtered."""
 
     reason: str | None
     """Why there are none."""
     grid: int | None
     """Where the picture moves by a multiple of it, its output does, bit for bit; None where that is not tried."""
 
-    def expected_saving(self, wanted: Blocks) -> float:
+    def expected_saving(self, wanted: Cells) -> float:
         """Return the share of the time that windows not tried yet would save; 0 where there are none to try."""
         ...
 
-    def choose(self, wanted: Blocks) -> Chosen | None:
+    def choose(self, wanted: Cells) -> Chosen | None:
         """Return the windows that take the least time; None where the whole planes take less."""
         ...
 
@@ -60,20 +61,20 @@ def windows_for(engine: Engine, shape: tuple[int, ...]) -> Windows:
         return NoWindows("compile_network takes too long for windows of a frame")
     if engine.memory_limit_mb is not None:
         return NoWindows("the memory limit leaves no room for windows of a frame beside the whole")
-    tilings = tilings_for(width, height, **geometry(engine.manifest))
-    if not tilings:
+    canvases = canvases_for(width, height, **geometry(engine.manifest))
+    if not canvases:
         return NoWindows(f"frames of {width}x{height} are too small to be filtered in part")
 
     def trial() -> Trial:
-        return try_tilings(
-            tilings,
+        return try_canvases(
+            canvases,
             shape=shape,
             multiple=engine.size_multiple,
             backend=engine._open_backend(),
             twin=engine._twin,
         )
 
-    return TileWindows(tilings, frames, trial)
+    return CanvasWindows(canvases, frames, trial)
 
 
 class NoWindows:
@@ -84,11 +85,11 @@ class NoWindows:
     def __init__(self, reason: str) -> None:
         self.reason: str | None = reason
 
-    def choose(self, wanted: Blocks) -> Chosen | None:
+    def choose(self, wanted: Cells) -> Chosen | None:
         """None: whole."""
         return None
 
-    def expected_saving(self, wanted: Blocks) -> float:
+    def expected_saving(self, wanted: Cells) -> float:
         """0: there are none."""
         return 0.0
 
@@ -109,67 +110,67 @@ class PieceWindows:
     def __init__(self, compiled: Compiled, cuts: list[Cut], piece: tuple[int, int]) -> None:
         self._compiled, self._cuts, self._piece = compiled, cuts, piece
 
-    def choose(self, wanted: Blocks) -> Chosen | None:
+    def choose(self, wanted: Cells) -> Chosen | None:
         """See `Windows.choose`."""
-        return cuts_over(wanted, self._cuts)
+        return cuts_over(wanted, self._cuts, self._piece)
 
-    def expected_saving(self, wanted: Blocks) -> float:
+    def expected_saving(self, wanted: Cells) -> float:
         """0: there is nothing to try."""
         return 0.0
 
     def parts(self, chosen: Chosen) -> list[Part]:
         """See `Windows.parts`."""
-        return [Part(compiled=self._compiled, size=self._piece, index=index, cut=cut) for _, index, cut in chosen.tiles]
+        return [Part(compiled=self._compiled, size=self._piece, patches=patches) for _, patches in chosen.windows]
 
     def try_out(self) -> None:
         """Nothing to try."""
 
 
-class TileWindows:
-    """Tiles with their margin, once they are tried; before that, what they are expected to cost.
+class CanvasWindows:
+    """Canvases, once they are tried; before that, what they are expected to cost.
 
     Args:
-        tilings: at least one.
+        canvases: at least one.
         frames: N of the planes.
         trial: tries them.
     """
 
-    def __init__(self, tilings: Sequence[Tiling], frames: int, trial: Callable[[], Trial]) -> None:
-        self._tilings = tuple(tilings)
-        self._costs = tuple(_expected_cost(each) / frames for each in tilings)
+    def __init__(self, canvases: Sequence[Canvas], frames: int, trial: Callable[[], Trial]) -> None:
+        self._canvases = tuple(canvases)
+        self._costs = tuple(_expected_cost(each) / frames for each in canvases)
         self._compiled: tuple[Compiled, ...] = ()
         self._trial: Callable[[], Trial] | None = trial
         self.reason: str | None = None
-        self.grid: int | None = tilings[0].grid
+        self.grid: int | None = canvases[0].grid
 
-    def choose(self, wanted: Blocks) -> Chosen | None:
+    def choose(self, wanted: Cells) -> Chosen | None:
         """See `Windows.choose`."""
-        return None if self._trial or not self._tilings else cheapest_tiles(wanted, self._tilings, self._costs)
+        return None if self._trial or not self._canvases else cheapest_windows(wanted, self._canvases, self._costs)
 
-    def expected_saving(self, wanted: Blocks) -> float:
+    def expected_saving(self, wanted: Cells) -> float:
         """See `Windows.expected_saving`."""
         if self._trial is None:
             return 0.0
-        chosen = cheapest_tiles(wanted, self._tilings, self._costs)
+        chosen = cheapest_windows(wanted, self._canvases, self._costs)
         return 0.0 if chosen is None else 1 - chosen.cost
 
     def parts(self, chosen: Chosen) -> list[Part]:
         """See `Windows.parts`."""
         return [
-            Part(compiled=self._compiled[which], size=self._tilings[which].window, index=index, cut=cut, weight=SMALL)
-            for which, index, cut in chosen.tiles
+            Part(compiled=self._compiled[which], size=self._canvases[which].size, patches=patches, weight=SMALL)
+            for which, patches in chosen.windows
         ]
 
     def try_out(self) -> None:
         """See `Windows.try_out`; once is enough."""
         if self._trial is not None:
             found = self._trial()
-            self._tilings, self._compiled, self._costs = found.tilings, found.compiled, found.costs
+            self._canvases, self._compiled, self._costs = found.canvases, found.compiled, found.costs
             self.reason = found.reason
-            self.grid = self.grid if found.tilings else None
+            self.grid = self.grid if found.canvases else None
             self._trial = None
 
 
-def _expected_cost(tiling: Tiling) -> float:
-    (wide, high), (width, height) = tiling.window, tiling.padded
+def _expected_cost(canvas: Canvas) -> float:
+    (wide, high), (width, height) = canvas.size, canvas.padded
     return _OVERHEAD * wide * high / (width * height)

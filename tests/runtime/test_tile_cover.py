@@ -1,14 +1,18 @@
-"""Tiles: where their windows lie, and which are chosen."""
+"""What of a frame is filtered so that certain cells are: boxes over them, laid out in canvases."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 
-from postfilter.runtime.changes import BLOCK, block_grid
-from postfilter.runtime.padding import padded_size
+from postfilter.runtime.changes import CELL, cell_grid
+from postfilter.runtime.jobs import Patch
 from postfilter.runtime.pieces import cut_frame, piece_within
-from postfilter.runtime.tile_cover import cheapest_tiles, cuts_over, tilings_for
+from postfilter.runtime.tile_boxes import boxes_over, runs
+from postfilter.runtime.tile_canvas import Canvas, canvases_for
+from postfilter.runtime.tile_cover import Chosen, cheapest_windows, cuts_over
 
 NETWORKS = [
     {"halo": 14, "multiple": 2, "period": 4},
@@ -17,81 +21,130 @@ NETWORKS = [
     {"halo": 20, "multiple": 8, "period": 1},
     {"halo": 5, "multiple": 2, "period": 3},
 ]
-SIZES = [(640, 360), (641, 359), (500, 1082)]
+SIZES = [(640, 360), (641, 359), (500, 1082), (1500, 60)]
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("size", SIZES)
-def test_a_window_stays_clear_of_its_edges_but_for_those_of_the_frame(
-    network: dict[str, int], size: tuple[int, int]
-) -> None:
-    width, height = size
-    padded = padded_size(width, height, multiple=network["multiple"])
-    tilings = tilings_for(width, height, **network)
-    assert tilings
-    for tiling in tilings:
-        side = tiling.blocks * BLOCK
-        assert all(length % network["multiple"] == 0 for length in tiling.window)
-        for row in range(-(-height // BLOCK)):
-            for column in range(-(-width // BLOCK)):
-                cut = tiling.cut(row, column)
-                for start, first, stop, tile, frame, end, length in (
-                    (cut.x, cut.left, cut.right, column, width, padded[0], tiling.window[0]),
-                    (cut.y, cut.top, cut.bottom, row, height, padded[1], tiling.window[1]),
-                ):
-                    assert start % network["multiple"] == start % network["period"] == 0
-                    assert 0 <= start <= end - length
-                    assert first == 0 if start == 0 else first >= start + network["halo"]
-                    assert stop == frame if start + length == end else stop <= start + length - network["halo"]
-                    assert first <= tile * BLOCK
-                    assert stop >= min(frame, tile * BLOCK + side)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_all_that_is_wanted_is_covered_at_the_cost_that_is_told(seed: int) -> None:
+def wanted_cells(width: int, height: int, *, seed: int, frames: int = 1) -> np.ndarray:
+    """Cells strewn about, and a block of them; more with each of three seeds."""
     random = np.random.default_rng(seed)
-    tilings = tilings_for(1000, 700, halo=14, multiple=2, period=4)
-    costs = [0.001, 0.0025]
-    wanted = random.random(block_grid((2, 1, 700, 1000))) < random.choice([0.001, 0.02, 0.3])
-    wanted[0, :9, 5:30] |= bool(seed % 2)
-    chosen = cheapest_tiles(wanted, tilings, costs)
+    wanted = random.random(cell_grid((frames, 1, height, width))) < (0.0005, 0.004, 0.02)[seed % 3]
+    wanted[-1, 3:9, 5:30] |= bool(seed % 2)
+    wanted[0, -2:, -3:] = True
+    return wanted
+
+
+def kept_samples(chosen: Chosen, frames: int, width: int, height: int) -> np.ndarray:
+    kept = np.zeros((frames, height, width), dtype=bool)
+    for _, patches in chosen.windows:
+        for patch in patches:
+            kept[patch.index, patch.cut.top : patch.cut.bottom, patch.cut.left : patch.cut.right] = True
+    return kept
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_part_is_laid_where_it_becomes_what_the_frame_has(network: dict[str, int], size: tuple[int, int]) -> None:
+    canvases = canvases_for(*size, **network)
+    assert canvases
+    grid = math.lcm(network["multiple"], network["period"])
+    for seed in range(6):
+        chosen = cheapest_windows(
+            wanted_cells(*size, seed=seed), canvases, [0.001 * 3**n for n in range(len(canvases))]
+        )
+        assert chosen is not None
+        for which, patches in chosen.windows:
+            canvas = canvases[which]
+            assert all(length % network["multiple"] == 0 for length in canvas.size)
+            taken = np.zeros(canvas.size[::-1], dtype=int)
+            for patch in patches:
+                check_patch(canvas, patch, network["halo"], grid)
+                (x, y), (wide, high) = patch.at, patch.size
+                taken[y : y + high, x : x + wide] += 1
+                assert taken[y : y + high, x : x + wide].shape == (high, wide)
+            assert taken.max() == 1
+
+
+def check_patch(canvas: Canvas, patch: Patch, halo: int, grid: int) -> None:
+    cut = patch.cut
+    for at, start, length, first, stop, axis in (
+        (patch.at[0], cut.x, patch.size[0], cut.left, cut.right, 0),
+        (patch.at[1], cut.y, patch.size[1], cut.top, cut.bottom, 1),
+    ):
+        assert start % grid == at % grid == 0
+        assert start <= first < stop <= canvas.frame[axis]
+        if start == 0:
+            assert at == 0  # the network pads here, as it does in the frame
+        else:
+            assert first - start >= halo
+        if start + length == canvas.padded[axis]:
+            assert at + length == canvas.size[axis]
+        else:
+            assert start + length - stop >= halo
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_all_that_is_wanted_is_covered_at_the_cost_that_is_told(seed: int) -> None:
+    canvases = canvases_for(1000, 700, halo=14, multiple=2, period=4)
+    costs = [0.001, 0.0025, 0.007]
+    wanted = wanted_cells(1000, 700, seed=seed, frames=2)
+    chosen = cheapest_windows(wanted, canvases, costs)
     assert chosen is not None
     assert not (wanted & ~chosen.covered).any()
-    assert chosen.cost == pytest.approx(sum(costs[which] for which, _, _ in chosen.tiles))
-    kept = np.zeros((2, 700, 1000), dtype=bool)
-    for _, index, cut in chosen.tiles:
-        kept[index, cut.top : cut.bottom, cut.left : cut.right] = True
-    assert kept[chosen.covered.repeat(16, axis=1).repeat(16, axis=2)[:, :700, :1000]].all()
+    assert chosen.cost == pytest.approx(sum(costs[which] for which, _ in chosen.windows))
+    kept = kept_samples(chosen, 2, 1000, 700)
+    assert kept[chosen.covered.repeat(CELL, axis=1).repeat(CELL, axis=2)[:, :700, :1000]].all()
 
 
-def test_one_large_tile_where_it_costs_less_than_the_small_ones_in_it() -> None:
-    tilings = tilings_for(1024, 768, halo=14, multiple=2, period=1)
-    small, large = (each.blocks for each in tilings)
-    wanted = np.zeros(block_grid((1, 1, 768, 1024)), dtype=bool)
-    wanted[0, :large, :large] = True  # four small tiles
-    wanted[0, large + small, 0] = True  # and one, elsewhere
+def test_the_canvas_that_costs_least_is_taken() -> None:
+    canvases = canvases_for(1024, 768, halo=14, multiple=2, period=1)
+    wanted = np.zeros(cell_grid((1, 1, 768, 1024)), dtype=bool)
 
-    def sizes(costs: list[float]) -> list[int]:
-        chosen = cheapest_tiles(wanted, tilings, costs)
-        assert chosen is not None
-        return sorted(which for which, _, _ in chosen.tiles)
+    def taken(costs: list[float]) -> list[int] | None:
+        chosen = cheapest_windows(wanted, canvases, costs)
+        return None if chosen is None else sorted(which for which, _ in chosen.windows)
 
-    assert sizes([0.01, 0.03]) == [0, 1]
-    assert sizes([0.01, 0.05]) == [0] * 5
-    assert cheapest_tiles(wanted, tilings, [0.25, 0.9]) is None  # the whole frame costs less
+    assert taken([0.01, 0.03, 0.1]) == []
+    wanted[0, 40, 40] = True
+    assert taken([0.01, 0.03, 0.1]) == [0]
+    wanted[0, 20:34, 20:34] = True  # more than the smallest holds
+    assert taken([0.01, 0.03, 0.1]) in ([1], [0, 1])
+    assert taken([0.1, 0.11, 0.111]) == [2]
+    assert taken([1.0, 1.0, 1.0]) is None  # the whole frame costs no more
+    wanted[...] = True
+    assert taken([0.01, 0.03, 0.1]) is None
+
+
+def test_boxes_cover_the_cells_and_are_joined_where_that_costs_less() -> None:
+    cells = np.zeros((40, 60), dtype=bool)
+    cells[3:20, 5:7] = cells[4:6, 9:12] = cells[30:35, 50:] = True
+    assert sorted(runs(cells)) == [(5, 3, 7, 20), (9, 4, 12, 6), (50, 30, 60, 35)]
+    apart, joined = (sorted(boxes_over(cells, margin=margin, each=0)) for margin in (0, 5))
+    assert apart == [((5, 7), (3, 20)), ((9, 12), (4, 6)), ((50, 60), (30, 35))]
+    assert joined == [((5, 12), (3, 20)), ((50, 60), (30, 35))]
+    assert boxes_over(np.zeros_like(cells), margin=2, each=4) == []
+
+
+def test_so_many_scattered_cells_that_larger_ones_are_looked_at() -> None:
+    cells = np.random.default_rng(0).random((95, 127)) < 0.1
+    covered = np.zeros_like(cells)
+    for columns, rows in boxes_over(cells, margin=0, each=0):
+        assert columns[1] <= 127 and rows[1] <= 95
+        covered[slice(*rows), slice(*columns)] = True
+    assert not (cells & ~covered).any()
 
 
 def test_small_frames_are_not_cut() -> None:
-    assert tilings_for(150, 150, halo=14, multiple=2, period=4) == []
+    assert canvases_for(150, 150, halo=14, multiple=2, period=4) == []
 
 
 def test_pieces_over_what_is_wanted() -> None:
     network = {"halo": 7, "multiple": 2, "period": 1}
-    cuts = cut_frame(200, 100, piece=piece_within(200, 100, piece=(70, 50), multiple=2), **network)
-    wanted = np.zeros(block_grid((2, 1, 100, 200)), dtype=bool)
+    piece = piece_within(200, 100, piece=(70, 50), multiple=2)
+    cuts = cut_frame(200, 100, piece=piece, **network)
+    wanted = np.zeros(cell_grid((2, 1, 100, 200)), dtype=bool)
     wanted[1, 0, 0] = True
-    chosen = cuts_over(wanted, cuts)
+    chosen = cuts_over(wanted, cuts, piece)
     assert chosen is not None
-    assert chosen.tiles == ((0, 1, cuts[0]),)
+    assert chosen.windows == ((0, (Patch(index=1, cut=cuts[0], size=piece),)),)
     assert np.array_equal(chosen.covered, wanted)
-    assert cuts_over(np.ones_like(wanted), cuts) is None
+    assert cuts_over(np.ones_like(wanted), cuts, piece) is None

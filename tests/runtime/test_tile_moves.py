@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from postfilter.runtime.changes import block_grid
+from postfilter.runtime.changes import CELL, cell_grid
 from postfilter.runtime.tile_moves import Move, find_move, not_moved, put_moved
 
 Samples = NDArray[Any]
@@ -65,16 +65,16 @@ def test_what_moved_is_told_as_if_sample_by_sample(move: Move, halo: int) -> Non
     random = np.random.default_rng(1)
     for _ in range(6):
         after[random.integers(2), 0, random.integers(181), random.integers(203)] ^= 1
-    missing = random.random(block_grid(before.shape)) < 0.05
+    missing = random.random(cell_grid(before.shape)) < 0.05
     told = not_moved(before, after, move, halo=halo, missing=missing)
     height, width = before.shape[2:]
     for (index, row, column), found in np.ndenumerate(told):
-        top, left = 16 * row, 16 * column
+        top, left = CELL * row, CELL * column
         rows, columns = (
             np.arange(max(0, start - far) if not by else start - far, min(stop, size) + far)
             for start, stop, size, by, far in (
-                (top, top + 16, height, move.down, halo),
-                (left, left + 16, width, move.right, halo),
+                (top, top + CELL, height, move.down, halo),
+                (left, left + CELL, width, move.right, halo),
             )
         )
         if not move.down:
@@ -96,22 +96,22 @@ def test_what_moved_is_told_as_if_sample_by_sample(move: Move, halo: int) -> Non
         here = after[index, 0][np.ix_(rows, columns)]
         there = before[index, 0][np.ix_(rows - move.down, columns - move.right)]
         inner = np.ix_(
-            (np.arange(top, min(top + 16, height)) - move.down) // 16,
-            (np.arange(left, min(left + 16, width)) - move.right) // 16,
+            (np.arange(top, min(top + CELL, height)) - move.down) // CELL,
+            (np.arange(left, min(left + CELL, width)) - move.right) // CELL,
         )
         if (here != there).any() or missing[index][inner].any():
             assert found
-    # Reach is rounded up to blocks, so more may be told; but what lies far from all of this is not.
+    # Reach is rounded up to cells, so more may be told; but what lies far from all of this is not.
     assert halo or move.down == 500 or told.mean() < 0.9
 
 
 def test_output_is_put_where_it_moved() -> None:
     before = np.random.default_rng(0).integers(0, 255, (2, 3, 90, 100), dtype=np.uint8)
     output = np.zeros_like(before)
-    blocks = np.zeros(block_grid(before.shape), dtype=bool)
-    blocks[1, 2, 1:3] = blocks[1, 5, 6] = True
-    put_moved(output, before, blocks, Move(down=20, right=-8 + 8))
+    cells = np.zeros(cell_grid(before.shape), dtype=bool)
+    cells[1, 4, 2:6] = cells[1, 11, 12] = True
+    put_moved(output, before, cells, Move(down=20, right=-8 + 8))
     expected = np.zeros_like(before)
-    expected[1, :, 32:48, 16:48] = before[1, :, 12:28, 16:48]
-    expected[1, :, 80:90, 96:100] = before[1, :, 60:70, 96:100]
+    expected[1, :, 32:40, 16:48] = before[1, :, 12:20, 16:48]
+    expected[1, :, 88:90, 96:100] = before[1, :, 68:70, 96:100]
     assert np.array_equal(output, expected)

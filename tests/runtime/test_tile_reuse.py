@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from postfilter.errors import InputError
 from postfilter.runtime import Engine, StreamItem, TileReuse, TileUse, load_engine
-from postfilter.runtime.changes import block_grid
-from postfilter.runtime.windows import TileWindows
+from postfilter.runtime.changes import block_grid, cell_grid
+from postfilter.runtime.windows import CanvasWindows
 
 Planes = Callable[..., NDArray[Any]]
 Samples = NDArray[Any]
@@ -69,7 +69,7 @@ def make_windows_cheap(engine: Engine, given: Samples) -> None:
     """Try windows, and take them wherever they have a gain: what they really gain in so small frames is chance."""
     windows = engine._windows_for(given.shape)
     windows.try_out()
-    assert isinstance(windows, TileWindows)
+    assert isinstance(windows, CanvasWindows)
     windows._costs = tuple(each / 100 for each in windows._costs)
 
 
@@ -87,8 +87,8 @@ def test_outputs_are_the_same_to_the_bit_on_every_backend(
     with load_engine(engines_of_each_backend[backend], threads=2) as engine:
         reuse = TileReuse()
         assert same(list(engine.stream(given, reuse=reuse)), list(engine.stream(given)))
-        blocks = int(np.prod(block_grid(given[0].shape)))
-        assert reuse.sum.total == len(given) * blocks
+        cells = int(np.prod(cell_grid(given[0].shape)))
+        assert reuse.sum.total == len(given) * cells
         assert reuse.sum.kept == 0
         # How much windows of so small a network gain depends on what a call costs.
         assert reuse.sum.reused > 0
@@ -235,7 +235,7 @@ def test_kept_blocks_leave_as_they_came_and_the_others_as_ever(
         for index, row, column in np.argwhere(item.keep) if item.keep is not None else ():
             kept[index, :, row * 16 : row * 16 + 16, column * 16 : column * 16 + 16] = True
         assert np.array_equal(output, np.where(kept, item.planes, whole))
-    assert reuse.sum.kept == sum(int(item.keep.sum()) for item in items if item.keep is not None)
+    assert reuse.sum.kept == sum(int(np.count_nonzero(item.kept_cells())) for item in items if item.keep is not None)
     assert 0 < reuse.sum.reused < reuse.sum.total - reuse.sum.kept
 
 

@@ -55,7 +55,7 @@ def test_the_output_is_the_same_byte_for_byte(
     assert video_packets(tmp_path / "plain.mkv") == video_packets(tmp_path / "reused.mkv")
     assert plain.as_json()["tiles"] == {"total": 0, "reused": 0, "moved": 0, "kept": 0}
     tiles = reused.as_json()["tiles"]
-    assert tiles["total"] == FRAMES * (WIDTH // 16) * (HEIGHT // 16)
+    assert tiles["total"] == FRAMES * (WIDTH // 8) * (HEIGHT // 8)
     assert tiles["reused"] > tiles["total"] / 2
     assert sum(each.tiles_reused for each in records) == tiles["reused"]
     assert records[0].tiles_reused == records[FRAMES - 8].tiles_reused == 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from postfilter.errors import PostfilterError
-from postfilter.runtime.changes import changed_blocks
+from postfilter.runtime.changes import changed_cells
 from postfilter.runtime.stream_item import StreamItem, with_kept
 from postfilter.runtime.tile_reuse import TileReuse, TileUse
 from postfilter.video.filtering.guard import Guard
@@ -153,7 +153,8 @@ class FrameFilter:
         """What became of the tiles of the item that came last."""
         if self.tiles is not None:
             return self.tiles.last
-        return TileUse() if item.keep is None else TileUse(total=item.keep.size, kept=int(np.count_nonzero(item.keep)))
+        kept = item.kept_cells()
+        return TileUse() if kept is None else TileUse(total=kept.size, kept=int(np.count_nonzero(kept)))
 
     def _pulled(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         source = iter(frames)
@@ -193,4 +194,4 @@ def mean_change(before: Plane, after: Plane) -> float:
 
 def _alike(before: Plane, after: Plane) -> bool:
     """Whether some part of a frame is that of the frame before."""
-    return before.shape == after.shape and not changed_blocks(before, after).all()
+    return before.shape == after.shape and not changed_cells(before, after).all()

@@ -1,0 +1,101 @@
+"""Few boxes over the cells that are to be filtered: joined where one, with its margin, costs less than two."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from postfilter.runtime.changes import Cells
+
+__all__ = ["Box", "boxes_over", "runs"]
+
+Box: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""(first, stop) of the columns, and of the rows."""
+
+_MOST = 128
+"""Boxes to begin with: joining takes time with the square of them. Where there are more, larger cells are looked at."""
+
+
+def boxes_over(cells: Cells, *, margin: float, each: float) -> list[Box]:
+    """Return boxes that cover the cells in little time: what they take is their area, margins included, and `each`.
+
+    Begins with the runs of cells in a row, those alike in successive rows as one, and joins the two that gain most by
+    it until none do.
+
+    Args:
+        cells: bool [rows, columns].
+        margin: around a box, in cells.
+        each: what a box takes besides, as an area in cells.
+    """
+    side = 1
+    while len(found := runs(_coarser(cells, side))) > _MOST:
+        side *= 2
+    rows, columns = cells.shape
+    boxes = np.minimum(np.array(found, dtype=np.int64).reshape(-1, 4) * side, (columns, rows, columns, rows))
+    return [((left, right), (top, bottom)) for left, top, right, bottom in _joined(boxes, margin, each).tolist()]
+
+
+def runs(cells: Cells) -> list[tuple[int, int, int, int]]:
+    """Return the runs of cells in each row, those alike in successive rows as one, as (left, top, right, bottom).
+
+    Args:
+        cells: bool [rows, columns].
+    """
+    framed = np.zeros((cells.shape[0] + 1, cells.shape[1] + 2), dtype=np.bool_)
+    framed[:-1, 1:-1] = cells
+    rows, ends = np.nonzero(framed[:, 1:] != framed[:, :-1])
+    by_row: dict[int, list[tuple[int, int]]] = {}
+    for row, left, right in zip(rows[::2].tolist(), ends[::2].tolist(), ends[1::2].tolist(), strict=True):
+        by_row.setdefault(row, []).append((left, right))
+    found = []
+    begun: dict[tuple[int, int], int] = {}
+    for row in range(len(framed)):
+        now = {run: begun.get(run, row) for run in by_row.get(row, ())}
+        found += [(left, top, right, row) for (left, right), top in begun.items() if (left, right) not in now]
+        begun = now
+    return found
+
+
+def _coarser(cells: Cells, side: int) -> Cells:
+    """Return whether any is set of each `side` x `side` cells."""
+    if side == 1:
+        return cells
+    rows, columns = (-(-length // side) * side for length in cells.shape)
+    padded = np.zeros((rows, columns), dtype=np.bool_)
+    padded[: cells.shape[0], : cells.shape[1]] = cells
+    return np.asarray(padded.reshape(rows // side, side, columns // side, side).any(axis=(1, 3)))
+
+
+def _joined(boxes: NDArray[np.int64], margin: float, each: float) -> NDArray[np.int64]:
+    """Join boxes, [n, 4]."""
+
+    def costs(boxes: NDArray[np.int64]) -> NDArray[np.float64]:
+        sides = boxes[..., 2:] - boxes[..., :2] + 2.0 * margin
+        return sides[..., 0] * sides[..., 1] + each
+
+    def unions(one: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+        lower, upper = np.minimum(one[..., :2], others[..., :2]), np.maximum(one[..., 2:], others[..., 2:])
+        return np.concatenate([lower, upper], axis=-1)
+
+    boxes, cost = boxes.copy(), costs(boxes)
+    gain = cost[:, None] + cost - costs(unions(boxes[:, None], boxes[None]))
+    np.fill_diagonal(gain, -np.inf)
+    alive = np.ones(len(boxes), dtype=np.bool_)
+    while gain.size:
+        kept, other = divmod(int(gain.argmax()), len(boxes))
+        if gain[kept, other] <= 0:
+            break
+        box = boxes[kept] = unions(boxes[kept], boxes[other])
+        inside = np.all((boxes[:, :2] >= box[:2]) & (boxes[:, 2:] <= box[2:]), axis=1)
+        inside[kept] = False
+        alive &= ~inside
+        gain[inside], gain[:, inside] = -np.inf, -np.inf
+        cost[kept] = costs(box)
+        gained = np.where(alive, cost[kept] + cost - costs(unions(box, boxes)), -np.inf)
+        gained[kept] = -np.inf
+        gain[kept], gain[:, kept] = gained, gained
+    return boxes[alive]
