@@ -108,7 +108,10 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             {"model": each.manifest.model, "precision": each.manifest.precision, "backend": each.manifest.backend}
             for each in engines
         ]
-        methods = [{"method": name} | each for name, each in zip(names, about, strict=True)]
+        told = [["qp"] if arguments.clips and _reads_qp(each, arguments) else [] for each in engines]
+        methods = [
+            {"method": name} | each | {"told": inputs} for name, each, inputs in zip(names, about, told, strict=True)
+        ]
         return result | {"engine": about[0], "engines": methods}
 
 
@@ -211,7 +214,10 @@ def _on_clips(
     from postfilter.quality import CodedStore, evaluate_coded, evaluate_methods, mcl_jcv_jobs
     from postfilter.video.reading.qp import QpReader
 
-    methods = [_method(engine, name, blind=bool(arguments.blind)) for engine, name in zip(engines, names, strict=True)]
+    methods = [
+        _method(engine, name, reads_qp=_reads_qp(engine, arguments))
+        for engine, name in zip(engines, names, strict=True)
+    ]
     coding = _coding(arguments)
     with reporter.progress("clips") as update:
         if arguments.dataset:
@@ -228,15 +234,20 @@ def _on_clips(
     return result
 
 
-def _method(engine: Engine, name: str, *, blind: bool) -> Method:
+def _reads_qp(engine: Engine, arguments: argparse.Namespace) -> bool:
+    return not arguments.blind and any(each.name == "qp" for each in engine.inputs)
+
+
+def _method(engine: Engine, name: str, *, reads_qp: bool) -> Method:
     from postfilter.quality import Method
     from postfilter.runtime.stream_item import StreamItem
 
     _require_luma(engine.manifest.model, engine.layout)
-    reads = not blind and any(each.name == "qp" for each in engine.inputs)
-    return Method(
-        name=name, filter=engine, reads_qp=reads, item=lambda planes, inputs: StreamItem(planes=planes, inputs=inputs)
-    )
+
+    def item(planes: Any, inputs: Any) -> StreamItem:
+        return StreamItem(planes=planes, inputs=inputs)
+
+    return Method(name=name, filter=engine, reads_qp=reads_qp, item=item)
 
 
 COMMAND = Command(name="evaluate-model", summary=_SUMMARY, add_arguments=_add_arguments, run=_run, render=render)

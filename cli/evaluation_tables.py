@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 Row: TypeAlias = dict[str, Any]
+_FURTHER = {"ssim": "SSIM", "xpsnr": "XPSNR in dB", "flicker": "flicker in code values"}
 
 
 def render(result: dict[str, Any], console: Console) -> None:
@@ -23,8 +24,10 @@ def render(result: dict[str, Any], console: Console) -> None:
     (_render_clips if "average" in result else _render_images)(result, console)
 
 
-def _title(result: dict[str, Any]) -> str:
-    return "; ".join(f"{each['model']}, {each['precision']}, {each['backend']}" for each in result["engines"])
+def _title(result: dict[str, Any], method: str) -> str:
+    about = next(each for each in result["engines"] if each["method"] == method)
+    name = about["model"] if len(result["engines"]) == 1 else method
+    return f"{name}, {about['precision']}, {about['backend']}"
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -39,46 +42,52 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _render_images(result: dict[str, Any], console: Console) -> None:
-    rows = result["rows"]
-    caption = f"PSNR in dB, JPEG of {rows[0]['dataset']}, {rows[0]['images']} pictures, {rows[0]['plane']}"
-    columns = ("quality", "method", "PSNR", "ΔPSNR", "SSIM", "PSNR-B", "ΔPSNR-B")
-    table = _table(f"{_title(result)}: {caption}", *columns)
-    for jpeg, filtered in zip(rows[::2], rows[1::2], strict=True):
-        for row in (jpeg, filtered):
-            gains = [f"{row[key] - jpeg[key]:+.2f}" if row is filtered else "" for key in ("psnr", "psnr_b")]
-            table.add_row(
-                str(row["quality"]) if row is jpeg else "",
-                row["method"],
-                f"{row['psnr']:.2f}",
-                gains[0],
-                f"{row['ssim']:.3f}",
-                f"{row['psnr_b']:.2f}",
-                gains[1],
-                end_section=row is filtered,
-            )
-    console.print(table)
+    pairs = list(zip(result["rows"][::2], result["rows"][1::2], strict=True))
+    for method in dict.fromkeys(filtered["method"] for _, filtered in pairs):
+        own = [pair for pair in pairs if pair[1]["method"] == method]
+        first = own[0][0]
+        caption = f"PSNR in dB, JPEG of {first['dataset']}, {first['images']} pictures, {first['plane']}"
+        columns = ("quality", "method", "PSNR", "ΔPSNR", "SSIM", "PSNR-B", "ΔPSNR-B")
+        table = _table(f"{_title(result, method)}: {caption}", *columns)
+        for jpeg, filtered in own:
+            for row in (jpeg, filtered):
+                gains = [f"{row[key] - jpeg[key]:+.2f}" if row is filtered else "" for key in ("psnr", "psnr_b")]
+                table.add_row(
+                    str(row["quality"]) if row is jpeg else "",
+                    row["method"],
+                    f"{row['psnr']:.2f}",
+                    gains[0],
+                    f"{row['ssim']:.3f}",
+                    f"{row['psnr_b']:.2f}",
+                    gains[1],
+                    end_section=row is filtered,
+                )
+        console.print(table)
 
 
 def _render_clips(result: dict[str, Any], console: Console) -> None:
-    several = len(result["engines"]) > 1
-    further = [key for key in ("delta_ssim", "delta_xpsnr", "delta_flicker") if key in result["average"]]
-    names = [f"Δ{key.removeprefix('delta_').replace('ssim', 'SSIM').replace('xpsnr', 'XPSNR')}" for key in further]
+    further = {key: title for key, title in _FURTHER.items() if f"delta_{key}" in result["average"]}
     for group in result["averages"]:
         rows = [row for row in result["rows"] if all(row[key] == group[key] for key in ("method", "codec", "qp"))]
-        title = (
-            f"{group['method'] if several else _title(result)}: luma PSNR in dB, {group['codec']} at QP {group['qp']}"
+        coding = f"{group['codec']} at QP {group['qp']}"
+        table = _table(
+            f"{_title(result, group['method'])}: luma PSNR in dB, {coding}",
+            *("clip", "frames", "kbit/s", "decoded", "filtered", "ΔPSNR", "worst"),
         )
-        table = _table(title, "clip", "frames", "kbit/s", "decoded", "filtered", "ΔPSNR", "worst", "SD", *names)
         for row in rows:
-            spread = f"{row['psnr_sd_decoded']:.2f} → {row['psnr_sd_filtered']:.2f}"
             worst = f"{row['worst_frame_delta_psnr']:+.2f}"
-            cells = (row["clip"], str(row["frames"]), f"{row['kbps']:.0f}", *_decibels(row), worst, spread)
-            table.add_row(*cells, *_signed(row, further))
+            table.add_row(row["clip"], str(row["frames"]), f"{row['kbps']:.0f}", *_decibels(row), worst)
         table.add_section()
-        worst = f"{group['worst_frame']['delta_psnr']:+.2f}"
-        spread = f"{group['psnr_sd_decoded']:.2f} → {group['psnr_sd_filtered']:.2f}"
-        cells = ("average", "", f"{group['kbps']:.0f}", *_decibels(group), worst, spread)
-        table.add_row(*cells, *_signed(group, further), style="bold")
+        table.add_row("average", "", "", *_decibels(group), "", style="bold")
+        console.print(table)
+        table = _table(f"{coding}, decoded → filtered", "clip", "SD of PSNR", *further.values())
+        for row in (*rows, group):
+            table.add_row(
+                row.get("clip", "average"),
+                f"{row['psnr_sd_decoded']:.2f} → {row['psnr_sd_filtered']:.2f}",
+                *(_pair(row, key) for key in further),
+                style=None if "clip" in row else "bold",
+            )
         console.print(table)
     if len(result["averages"]) > 1:
         _render_averages(result, console)
@@ -105,5 +114,6 @@ def _decibels(row: Row) -> tuple[str, str, str]:
     return f"{row['psnr_decoded']:.2f}", f"{row['psnr_filtered']:.2f}", f"{row['delta_psnr']:+.2f}"
 
 
-def _signed(row: Row, keys: list[str]) -> list[str]:
-    return [f"{row[key]:+.4f}" if key == "delta_ssim" else f"{row[key]:+.2f}" for key in keys]
+def _pair(row: Row, key: str) -> str:
+    digits = 2 if key == "xpsnr" else 4
+    return f"{row[f'{key}_decoded']:.{digits}f} → {row[f'{key}_filtered']:.{digits}f}"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from postfilter.errors import InputError
 from postfilter.models.sample_filter import SampleFilter
 
 if TYPE_CHECKING:
@@ -26,12 +27,10 @@ class NetworkFilter:
 
     Args:
         model: its network may be on any device, and be trained on between calls.
-        defaults: what its further inputs are where they are not told.
     """
 
-    def __init__(self, model: Model, *, defaults: Mapping[str, float] | None = None) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
-        self._defaults = {"qp": 0.0, **(defaults or {})}
         self._filter = SampleFilter(model.network, residual=model.card.residual)
 
     def __call__(
@@ -42,13 +41,19 @@ class NetworkFilter:
         Args:
             planes: uint8 [N, C, H, W], C = 1 for luma and 3 for RGB.
             inputs: what the model reads besides, by name: a number, or one for each block of 16x16 samples,
-                [N, ceil(H / 16), ceil(W / 16)].
+                [N, ceil(H / 16), ceil(W / 16)]. Those left out are what the card has for "not known".
+
+        Raises:
+            InputError: one is left out for which the card has nothing.
         """
         height, width = planes.shape[2:]
-        told = {**self._defaults, **(inputs or {})}
-        further = [_plane(told[name], _LARGEST[name], planes) for name in self.model.card.inputs]
+        card = self.model.card
+        told = {**card.defaults, **(inputs or {})}
+        if missing := [name for name in card.inputs if name not in told]:
+            raise InputError(f"{card.name} reads {missing[0]} beside the picture, and got none; give it in inputs")
+        further = [_plane(told[name], _LARGEST[name], planes) for name in card.inputs]
         samples = np.concatenate([planes, *further], axis=1).astype(np.float32)
-        multiple = self.model.card.size_multiple
+        multiple = card.size_multiple
         margins = ((0, 0), (0, 0), (0, -height % multiple), (0, -width % multiple))
         device = next(self.model.network.parameters()).device
         training = self.model.network.training

@@ -94,11 +94,12 @@ def test_several_codecs_qps_models_and_metrics_in_one_command(evaluate, engine, 
         for method in ("fastarcnn-luma", "smooth")
     ]
     assert all(row["xpsnr_filtered"] > 20 for row in result["rows"])
-    assert [each["method"] for each in result["engines"]] == ["fastarcnn-luma", "smooth"]
+    assert [(each["method"], each["told"]) for each in result["engines"]] == [("fastarcnn-luma", []), ("smooth", [])]
     assert len(result["averages"]) == 16 and len(result["bd"]) == 8
     assert len(list((tmp_path / "coded").iterdir())) == 8
     status, text, _ = evaluate(engine, engine, "--clips", clip_pair.clean, *options, as_json=False)
     assert status == 0 and "BD-rate" in text and "fastarcnn-luma fp32 openvino 2" in text
+    assert text.count("XPSNR in dB") == 16 and text.count("clean ") > 16
 
 
 def test_a_model_that_reads_the_qp_is_told_it_unless_blind(evaluate, clip_pair, tmp_path, monkeypatch):
@@ -123,6 +124,7 @@ def test_a_model_that_reads_the_qp_is_told_it_unless_blind(evaluate, clip_pair, 
     options = ("--clips", clip_pair.clean, "--codec", "h264", "--qp", 22, 40, "--frames", 3)
     _, told, _ = evaluate(engine, *options)
     _, blind, _ = evaluate(engine, *options, "--blind")
+    assert (told["engines"][0]["told"], blind["engines"][0]["told"]) == (["qp"], [])
     losses = [-row["delta_psnr"] for row in told["rows"]]
     losses_blind = [-row["delta_psnr"] for row in blind["rows"]]
     assert all(abs(one - other) > 0.01 for one, other in zip(losses, losses_blind, strict=True))

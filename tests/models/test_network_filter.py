@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from postfilter import models
+from postfilter.errors import InputError
 from postfilter.models import Model
 from postfilter.models.network_filter import NetworkFilter
 
@@ -30,14 +31,15 @@ def model(network: nn.Module, **changes) -> Model:
 
 def test_the_qp_stands_behind_the_picture_as_engines_pack_it():
     picture = np.zeros((1, 1, 19, 33), np.uint8)
-    filter_ = NetworkFilter(model(Shows(), inputs=("qp",), residual=False))
-    assert (filter_(picture) == 0).all()
+    filter_ = NetworkFilter(model(Shows(), inputs=("qp",), defaults={"qp": 37}, residual=False))
+    assert (filter_(picture) == 185).all()
     levels = np.array([[[0, 10, 20], [30, 51, 60]]], np.float32)
     shown = filter_(picture, inputs={"qp": levels})
     assert shown.shape == picture.shape
     assert [shown[0, 0, 0, 0], shown[0, 0, 15, 16], shown[0, 0, 0, 32]] == [0, 50, 100]
     assert [shown[0, 0, 16, 0], shown[0, 0, 18, 31], shown[0, 0, 18, 32]] == [150, 255, 255]
-    assert (NetworkFilter(model(Shows(), inputs=("qp",), residual=False), defaults={"qp": 37})(picture) == 185).all()
+    with pytest.raises(InputError, match="reads qp"):
+        NetworkFilter(model(Shows(), inputs=("qp",), residual=False))(picture)
 
 
 @pytest.mark.parametrize("size", [(24, 32), (23, 31)])
