@@ -24,6 +24,7 @@ _RECIPE_OPTIONS = (
     "patch_size",
     "batch_size",
     "lr",
+    "harm",
     "augmentation",
     "threads",
     "seed",
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help=f"one of {', '.join(models.names())}")
     parser.add_argument("--arch", metavar="MODEL", help="the same as MODEL")
     data = parser.add_argument_group("data")
-    data.add_argument("--images", type=Path, metavar="DIR", help="clean pictures to train on")
+    data.add_argument("--images", type=Path, nargs="+", default=[], metavar="DIR", help="clean pictures to train on")
     data.add_argument("--clips", type=Path, nargs="+", default=[], metavar="CLIP", help="clean clips, or folders")
     data.add_argument(
         "--validation", type=Path, metavar="DIR", help="clean pictures to choose on (default: some of --images)"
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="each as often as listed (default: 10 10 15 20 30 40)",
     )
     data.add_argument(
-        "--qp", type=int, nargs=2, metavar=("LOW", "HIGH"), help="constant QPs to code at (default: 27 42)"
+        "--qp", type=int, nargs=2, metavar=("LOW", "HIGH"), help="constant QPs to code at (default: 20 47)"
     )
     data.add_argument(
         "--clip-scale",
@@ -69,14 +70,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="size at which clips are used; use 1 for pristine ones (default: 0.5)",
     )
+    data.add_argument("--cache", type=Path, metavar="DIR", help="where coded video is kept (default: the user's cache)")
     how = parser.add_argument_group("training")
     length = how.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="optimizer steps (default: 40000)")
     length.add_argument("--epochs", type=float, help="passes over the training pictures, instead")
     length.add_argument("--minutes", type=float, help="wall time, instead")
-    how.add_argument("--patch-size", type=int, metavar="N", help="side of a patch in samples (default: 48)")
+    how.add_argument("--patch-size", type=int, metavar="N", help="side of a patch in samples (default: 64)")
     how.add_argument("--batch-size", type=int, metavar="N", help="patches a step (default: 32)")
-    how.add_argument("--lr", type=float, help="Adam's learning rate after the warm-up (default: 0.0005)")
+    how.add_argument("--lr", type=float, help="Adam's learning rate after the warm-up (default: 0.001)")
+    how.add_argument("--harm", type=float, help="weight of making patches worse, on video (default: 0)")
     how.add_argument(
         "--augmentation",
         action=argparse.BooleanOptionalAction,
@@ -124,11 +127,13 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> Result:
             images=arguments.images,
             clips=arguments.clips,
             validation=arguments.validation,
+            cache=arguments.cache,
             on_progress=update,
         )
     if arguments.epochs is not None:
         recipe = recipe.for_epochs(arguments.epochs, samples=data.pool.samples)
-    reporter.note(f"{len(data.pool.clean)} pictures to train on, {len(data.validation.clean)} to choose on")
+    chosen_on = sum(len(pool.clean) for pool in data.validation.values())
+    reporter.note(f"{len(data.pool.clean)} pictures to train on, {chosen_on} to choose on")
     with reporter.progress(f"training {name}") as update:
         result = training.train(
             recipe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import numpy as np
 from postfilter.errors import InputError
 from postfilter.models import Layout
 from postfilter.quality.images import jpeg_round_trip
+from postfilter.runtime.further_inputs import BLOCK
 from postfilter.training.degradation import scaled, to_layout
 from postfilter.training.pool import PatchPool, Samples
 
-__all__ = ["jpeg_pool", "read_images"]
+__all__ = ["jpeg_pool", "qp_of_jpeg", "read_images"]
 
 
 def read_images(paths: Sequence[Path], *, minimum: int) -> Iterator[Samples]:
@@ -51,6 +53,7 @@ def jpeg_pool(
     """
     degraded: list[Samples] = []
     clean: list[Samples] = []
+    levels: list[Samples] = []
     for done, picture in enumerate(pictures):
         for scale in scales:
             resized = scaled(picture, scale)
@@ -58,6 +61,17 @@ def jpeg_pool(
             for quality in qualities:
                 degraded.append(to_layout(jpeg_round_trip(resized, quality=quality), layout))
                 clean.append(target)
+                blocks = tuple(-(-side // BLOCK) for side in target.shape[1:])
+                levels.append(np.full(blocks, qp_of_jpeg(quality), np.uint8))
         if on_progress is not None:
             on_progress(done + 1, len(pictures))
-    return PatchPool(degraded, clean)
+    return PatchPool(degraded, clean, levels)
+
+
+def qp_of_jpeg(quality: int) -> int:
+    """Return the QP, as H.264 and HEVC count it, whose step is that of the DC coefficient of luma at a JPEG quality.
+
+    libjpeg scales the 16 of ITU-T T.81's example table (K.1) by 50 / quality below 50 and by 2 - quality / 50 above.
+    """
+    step = max(16 * (50 / quality if quality < 50 else 2 - quality / 50), 1)
+    return min(round(4 + 6 * math.log2(step)), 51)

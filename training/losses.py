@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["excess_blocking", "patch_error"]
+__all__ = ["excess_blocking", "patch_error", "relative_error"]
 
 BLOCK = 8
 # BT.601 luma in studio range, as PSNR-B takes it: 219 code values for the full range.
@@ -24,9 +24,32 @@ def patch_error(output: Tensor, target: Tensor) -> Tensor:
         output: float32 [N, C, H, W] in units of the full range (1.0 is 255).
         target: the same.
     """
+    return _roots(output, target).mean()
+
+
+def relative_error(output: Tensor, target: Tensor, degraded: Tensor, picture_errors: Tensor, *, harm: float) -> Tensor:
+    """`patch_error` in units of the error of the whole picture: what a decibel is worth is the same at every QP.
+
+    Args:
+        output: float32 [N, C, H, W] in units of the full range.
+        target: the same.
+        degraded: the same places as the decoder showed them.
+        picture_errors: float32 [N], mean squared errors in code values squared.
+        harm: weight of the errors by which patches are worse than the decoder showed them.
+    """
+    scale = picture_errors.sqrt()
+    roots = _roots(output, target)
+    loss = (roots / scale).mean()
+    if harm:
+        loss = loss + harm * (F.relu(roots - _roots(degraded, target)) / scale).mean()
+    return loss
+
+
+def _roots(output: Tensor, target: Tensor) -> Tensor:
+    """Root mean squared error of each patch in code values, [N]."""
     errors = (output - target).square().mean(dim=(1, 2, 3)) * 255**2
     # The root's slope has no bound at zero; 0.1 is a third of a code value.
-    return (errors + 0.1).sqrt().mean()
+    return (errors + 0.1).sqrt()
 
 
 def excess_blocking(filtered: Tensor, clean: Tensor, picture_errors: Tensor) -> Tensor:

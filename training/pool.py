@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from postfilter.errors import InputError
+from postfilter.runtime.further_inputs import BLOCK
 
-__all__ = ["Batch", "PatchPool", "Samples"]
+__all__ = ["Batch", "PatchPool", "Samples", "as_codes"]
 
 Samples = npt.NDArray[np.uint8]
 
@@ -24,9 +25,9 @@ class Batch(NamedTuple):
     """Patches drawn from a pool."""
 
     degraded: Samples
-    """uint8 [N, C, patch_size, patch_size]."""
+    """uint8 [N, C, patch_size, patch_size]; with the QP behind the picture's channels where it was asked for."""
     clean: Samples
-    """The same places in the clean pictures."""
+    """The same places in the clean pictures, without the QP."""
     errors: npt.NDArray[np.float32]
     """Mean squared error, in code values squared, of the whole degraded picture of each patch: float32 [N]."""
 
@@ -38,10 +39,12 @@ class PatchPool:
     Args:
         degraded: uint8 [C, H, W] each.
         clean: the same pictures before degradation, in the same order.
+        qp: of each block of 16x16 samples of each picture, [ceil(H / 16), ceil(W / 16)]; None where nothing tells it.
     """
 
     degraded: Sequence[Samples]
     clean: Sequence[Samples]
+    qp: Sequence[Samples] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn from."""
@@ -53,7 +56,8 @@ class PatchPool:
 
     def __add__(self, other: PatchPool) -> PatchPool:
         """Both pools' pictures."""
-        return PatchPool([*self.degraded, *other.degraded], [*self.clean, *other.clean])
+        known = None if self.qp is None or other.qp is None else [*self.qp, *other.qp]
+        return PatchPool([*self.degraded, *other.degraded], [*self.clean, *other.clean], known)
 
     @property
     def samples(self) -> int:
@@ -61,7 +65,14 @@ class PatchPool:
         return sum(picture.shape[1] * picture.shape[2] for picture in self.clean)
 
     def draw(
-        self, rng: np.random.Generator, *, batch_size: int, patch_size: int, augmentation: bool, grid: int = 1
+        self,
+        rng: np.random.Generator,
+        *,
+        batch_size: int,
+        patch_size: int,
+        augmentation: bool,
+        grid: int = 1,
+        blind: float | None = None,
     ) -> Batch:
         """Draw random patches, larger pictures more often in proportion to their area.
 
@@ -71,10 +82,12 @@ class PatchPool:
             patch_size: side of a patch, in samples.
             augmentation: flip and turn each patch at random, the same for both of a pair.
             grid: patches begin at multiples of this, so that block edges stay where they are known to be.
+            blind: append the QP, and withhold it from this share of the patches; None appends nothing.
         """
         channels = self.clean[0].shape[0]
-        degraded = np.empty((batch_size, channels, patch_size, patch_size), np.uint8)
-        clean = np.empty_like(degraded)
+        told = blind is not None
+        degraded = np.zeros((batch_size, channels + told, patch_size, patch_size), np.uint8)
+        clean = np.empty((batch_size, channels, patch_size, patch_size), np.uint8)
         pictures = rng.choice(len(self.clean), batch_size, p=self._shares)
         for index, picture in enumerate(pictures):
             height, width = self.clean[picture].shape[1:]
@@ -82,8 +95,12 @@ class PatchPool:
             left = int(rng.integers((width - patch_size) // grid + 1)) * grid
             window = (slice(None), slice(top, top + patch_size), slice(left, left + patch_size))
             turns, flip = (int(rng.integers(4)), bool(rng.integers(2))) if augmentation else (0, False)
-            degraded[index] = _turned(self.degraded[picture][window], turns, flip)
+            degraded[index, :channels] = _turned(self.degraded[picture][window], turns, flip)
             clean[index] = _turned(self.clean[picture][window], turns, flip)
+            if self.qp is not None and blind is not None and rng.random() >= blind:
+                rows, columns = (np.arange(first, first + patch_size) // BLOCK for first in (top, left))
+                levels = as_codes(self.qp[picture][np.ix_(rows, columns)])
+                degraded[index, channels:] = _turned(levels[None], turns, flip)
         return Batch(degraded, clean, self._errors[pictures])
 
     @cached_property
@@ -96,6 +113,11 @@ class PatchPool:
     def _shares(self) -> npt.NDArray[np.float64]:
         areas = np.array([picture.shape[1] * picture.shape[2] for picture in self.clean], np.float64)
         return areas / areas.sum()
+
+
+def as_codes(qp: Samples) -> Samples:
+    """QP as 8-bit engines are told it: `runtime.further_inputs` writes 51 as the largest code value."""
+    return qp * np.uint8(5)
 
 
 def _turned(patch: Samples, turns: int, flip: bool) -> Samples:

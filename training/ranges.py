@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 from postfilter import models
@@ -16,9 +15,9 @@ from postfilter.quality import clip_files, image_files, jpeg_round_trip
 from postfilter.quality.codec import Codec, encode_decode
 from postfilter.quantize import Ranges, calibrate, calibration_crops
 from postfilter.runtime.further_inputs import FurtherInput, pack
-from postfilter.training.clips import segments_of
 from postfilter.training.data import read_images
 from postfilter.training.degradation import to_layout
+from postfilter.training.footage import stretches_of
 from postfilter.training.pool import Samples
 
 __all__ = ["coded_frames", "find_ranges"]
@@ -105,8 +104,8 @@ def _from_pictures(files: Sequence[Path]) -> Iterator[Samples]:
 
 def _from_clips(clips: Sequence[Path], inputs: tuple[FurtherInput, ...]) -> Iterator[Samples]:
     for turn, clip in enumerate(clips):
-        stretches = list(islice(segments_of(clip, scale=SCALE), len(CODINGS)))
-        if not stretches:
+        stretches = [each.frames() for each in stretches_of([clip], scale=SCALE)[: len(CODINGS)]]
+        if len(stretches[0]) <= FRAME:
             raise InputError(f"{clip} is too short to be coded; leave it out, or give a longer clip")
         for number, (codec, qp) in enumerate(CODINGS):
             coded = encode_decode(stretches[number % len(stretches)], codec=codec, qp=qp).frames

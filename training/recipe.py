@@ -21,34 +21,38 @@ class Recipe:
     model: str
     """A name of `postfilter.models.names()`."""
     degradation: Degradation
-    """What makes the artefacts; `mixed` is H.264 and HEVC in equal parts."""
+    """What makes the artefacts; `mixed` is H.264 and, twice as often, HEVC, whose artefacts are fainter."""
     jpeg_quality: tuple[int, ...] = (10, 10, 15, 20, 30, 40)
     """OpenCV's JPEG qualities, each as often as it is listed."""
     image_scales: tuple[float, ...] = (1.0, 0.7)
     """Sizes at which stills are compressed; below 1 their own artefacts shrink and detail grows denser."""
-    qp: tuple[int, int] = (27, 42)
-    """Lowest and highest constant quantization parameter for H.264 and HEVC, both included; two thirds of the way up is
-    the most frequent, and the ends are the least."""
+    qp: tuple[int, int] = (20, 47)
+    """Lowest and highest constant quantization parameter for H.264 and HEVC, both included, all equally often."""
+    blind: float = 0.2
+    """Share of the patches that a model which reads the QP is not told it for."""
     start: str | None = None
     """Model or file whose weights the run starts from; None for random ones."""
-    jpeg_first: float = 0.15
+    jpeg_first: float = 0.1
     """Share of a run on a video codec that is spent on JPEG pictures first, where it starts from random weights. The
     errors of inter-coded frames are faint: the best filters remove a twentieth of them, too little for a random network
     to find a direction in."""
-    pans: int = 8
+    pans: int = 6
     """Short clips made of each still, in turn at each of `pan_scales`."""
-    pan_scales: tuple[float, ...] = (1.0, 1.0, 0.7, 0.5)
+    pan_scales: tuple[float, ...] = (1.0, 0.7, 0.5, 1.0, 0.5, 0.4)
     """Sizes of the stills for pans; small ones stand for dense detail such as print and far foliage."""
     clip_scale: float = 0.5
     """Size at which clips are used; half hides most of the artefacts that they themselves came with."""
-    clip_repeats: int = 1
+    clip_repeats: int = 8
     """How often each stretch of a clip is coded, each time with another codec and QP."""
-    patch_size: int = 48
+    harm: float = 0.0
+    """Weight of making patches worse, beside making them better; on video only."""
+    patch_size: int = 64
     """Side of a square training patch, in samples."""
     batch_size: int = 32
     """Patches a step."""
-    lr: float = 5e-4
-    """Adam's learning rate after the warm-up; falls to a hundredth of it along a cosine."""
+    lr: float = 1e-3
+    """Adam's learning rate after the warm-up; falls to a hundredth of it along a cosine: first on JPEG pictures, then
+    on video, where a run has both."""
     steps: int | None = 40_000
     """Optimizer steps; exactly one of `steps` and `minutes` is set."""
     minutes: float | None = None
@@ -72,8 +76,11 @@ class Recipe:
             raise InputError(f"unknown degradation {self.degradation!r}; known: {', '.join(DEGRADATIONS)}")
         if not all(0 < scale <= 1 for scale in (*self.image_scales, *self.pan_scales, self.clip_scale)):
             raise InputError("scales of images, pans and clips must lie above 0 and at most at 1")
-        if not 0 <= self.jpeg_first < 1:
-            raise InputError(f"the share of JPEG pictures must be at least 0 and below 1, got {self.jpeg_first}")
+        if not (0 <= self.jpeg_first < 1 and 0 <= self.blind <= 1):
+            raise InputError(
+                "the share of JPEG pictures must be at least 0 and below 1, the share of blind patches 0 to 1; "
+                f"got {self.jpeg_first} and {self.blind}"
+            )
         bad = [quality for quality in self.jpeg_quality if not 1 <= quality <= 100]
         if bad or not self.jpeg_quality:
             raise InputError(f"JPEG quality must be 1 to 100, got {list(self.jpeg_quality)}")
@@ -85,6 +92,7 @@ class Recipe:
             self.batch_size < 1
             or self.lr <= 0
             or self.deblocking < 0
+            or self.harm < 0
             or (self.steps or 1) < 1
             or (self.minutes or 1) <= 0
         ):

@@ -102,12 +102,12 @@ class RunFolder:
         torch.save(vars(checkpoint), temporary)
         temporary.replace(self._checkpoint)
 
-    def log(self, **figures: float) -> None:
+    def log(self, **figures: Any) -> None:
         """Append one line of figures."""
         with self._log.open("a") as file:
             file.write(json.dumps(figures) + "\n")
 
-    def history(self) -> list[dict[str, float]]:
+    def history(self) -> list[dict[str, Any]]:
         """All logged figures, oldest first; a line that a kill left half-written is passed over."""
         rows = []
         for line in self._log.read_text().splitlines() if self._log.exists() else ():
@@ -125,10 +125,13 @@ class RunFolder:
         history = self.history()
         minutes = [row["seconds"] / 60 for row in history]
         figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(7, 6), layout="constrained")
-        above.plot(minutes, [row["gain_db"] for row in history])
+        for name in history[0].get("gains_db", ()) if history else ():
+            above.plot(minutes, [row["gains_db"][name] for row in history], linewidth=0.8, alpha=0.7, label=name)
+        above.plot(minutes, [row["gain_db"] for row in history], color="black", label="mean")
+        above.legend(fontsize="x-small", ncols=2)
         above.set_ylabel("validation ΔPSNR (dB)")
         below.plot(minutes, [row["loss"] for row in history])
-        below.set_ylabel("training loss (code values)")
+        below.set_ylabel("training loss")
         below.set_xlabel("minutes")
         for axis in (above, below):
             axis.grid(visible=True, alpha=0.3)
