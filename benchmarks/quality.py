@@ -6,8 +6,8 @@ Three parts: `images` (RGB models on pictures coded as JPEG), `video` (luma mode
 `pareto` (gain and frames a second of every luma model in every precision). What a part measured is kept in --work, by
 the engine's graph, the data and the settings: a run that was stopped goes on, and a new model costs its own time alone.
 Speed is kept too, and measured again with --fresh-speed. The page is written from what the work folder holds for these
-settings: a part that was not run yet is left out. --write-cards puts the figures into the models' cards and prints the
-README's rows. Figures are `evaluate-model`'s, on OpenVINO engines.
+settings: a part that was not run yet is left out, and so are models whose engine is of older code. --write-cards puts
+the figures into the models' cards and prints the README's rows. Figures are `evaluate-model`'s, on OpenVINO engines.
 """
 
 from __future__ import annotations

@@ -151,6 +151,7 @@ def _by_clip(rows: Sequence[Row], clips: Sequence[str]) -> str:
 
 def _pareto(rows: Sequence[Row]) -> str:
     first = rows[0]
+    whole = {row["model"]: row["delta_psnr"] for row in rows if row["precision"] == "fp32"}
     table = [
         [
             f"`{row['model']}`",
@@ -158,11 +159,12 @@ def _pareto(rows: Sequence[Row]) -> str:
             f"{row['kmac_per_px']:.1f}",
             f"{row['fps']:.1f}",
             f"{row['delta_psnr']:+.3f}",
+            _share(row["delta_psnr"], whole.get(row["model"])),
             row["date"],
         ]
         for row in sorted(rows, key=lambda row: -row["fps"])
     ]
-    heads = ["", "precision", "kMAC/px", "frames a second", "ΔPSNR, dB", "timed"]
+    heads = ["", "precision", "kMAC/px", "frames a second", "ΔPSNR, dB", "of fp32", "timed"]
     return f"""## Gain against speed
 
 {first["machine"]}, {first["width"]}x{first["height"]}, the engine alone (`Engine.stream`, OpenVINO, all cores); ΔPSNR
@@ -186,6 +188,10 @@ def _triple(row: Row | None) -> str:
         return ""
     digits = {"psnr": 2, "ssim": 3, "psnr_b": 2}
     return " / ".join("-" if row[key] is None else f"{row[key]:.{n}f}" for key, n in digits.items())
+
+
+def _share(gain: float, whole: float | None) -> str:
+    return f"{gain / whole:.1%}" if whole and whole > 0 else "-"
 
 
 def _signed(value: float | None, digits: int) -> str:

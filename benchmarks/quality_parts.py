@@ -6,13 +6,15 @@ import datetime
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from postfilter.errors import PostfilterError
 from postfilter.export import engine_from
+from postfilter.export.cache import cached_standing
+from postfilter.export.key import request_parts
 from postfilter.quality import CodedStore, Method, evaluate_images, evaluate_methods, image_files
 from postfilter.quality.summary import summary
 from postfilter.runtime import Engine, measure_speed
@@ -67,8 +69,8 @@ def images_part(
 ) -> list[Row]:
     """Rows of `evaluate_images`, with the `date` on which each was measured."""
     rows: list[Row] = []
-    for name in names:
-        engine = _engine(name, "fp32")
+    for engine in _engines(names, ["fp32"], build=measure):
+        name = engine.manifest.model
         for dataset, folder in folders.items():
             key = _of(engine) | {"data": cache.digest(image_files(folder)), "qualities": list(qualities)}
             found = cache.get("images", key)
@@ -100,7 +102,7 @@ def video_part(
     A model that reads the QP stands there twice, told and blind.
     """
     with ExitStack() as stack:
-        engines = [stack.enter_context(_engine(name, "fp32")) for name in names]
+        engines = [stack.enter_context(each) for each in _engines(names, ["fp32"], build=measure)]
         methods = [method for engine in engines for method in _methods(engine)]
         rows = _rows(cache, methods, clips, codecs, qps, frames=frames, metrics=metrics, measure=measure)
     return summary(rows) if rows else None
@@ -121,13 +123,7 @@ def pareto_part(
     """For each model and precision that can be built here its gain at HEVC QP 37 and its frames a second."""
     found: list[Row] = []
     with ExitStack() as stack:
-        engines: list[Engine] = []
-        for name in names:
-            for precision in precisions:
-                try:
-                    engines.append(stack.enter_context(_engine(name, precision)))
-                except PostfilterError as error:
-                    _tell(f"{name} in {precision} is left out: {error}")
+        engines = [stack.enter_context(each) for each in _engines(names, precisions, build=measure)]
         speeds = _speeds(cache, engines, size=size, seconds=seconds, rounds=rounds, measure=measure)
         for engine, speed in zip(engines, speeds, strict=True):
             wanted = (_methods(engine)[:1], clips, [PARETO_CODEC], [PARETO_QP])
@@ -214,6 +210,24 @@ def _methods(engine: Engine) -> list[tuple[Method, Engine]]:
 
 def _item(planes: Any, inputs: Any) -> StreamItem:
     return StreamItem(planes=planes, inputs=inputs)
+
+
+def _engines(names: Sequence[str], precisions: Sequence[str], *, build: bool) -> Iterator[Engine]:
+    """What can be built here, or is built already where nothing is to be built; what is left out is told."""
+    for name in names:
+        for precision in precisions:
+            try:
+                if build or _is_built(name, precision):
+                    yield _engine(name, precision)
+                else:
+                    _tell(f"{name} in {precision} is left out: no engine of it is built yet")
+            except PostfilterError as error:
+                _tell(f"{name} in {precision} is left out: {error}")
+
+
+def _is_built(name: str, precision: Any) -> bool:
+    parts = request_parts(name, precision=precision, backend="openvino", size=None, weights=None, residual=None)
+    return cached_standing(parts).current
 
 
 def _engine(name: str, precision: Any) -> Engine:

@@ -35,6 +35,7 @@ def parts(monkeypatch: pytest.MonkeyPatch, luma_engine: Path) -> dict[str, Modul
         return load_engine(luma_engine)
 
     monkeypatch.setattr(modules["quality_parts"], "_engine", engine)
+    monkeypatch.setattr(modules["quality_parts"], "_is_built", lambda *_: True)
     yield modules
     for name in PARTS:
         sys.modules.pop(name, None)
@@ -88,6 +89,14 @@ def test_what_was_measured_is_kept_and_parts_can_be_run_alone(run, parts, tmp_pa
     assert [line for line in again.splitlines() if "Written" not in line] == [
         line for line in page.splitlines() if "Written" not in line
     ]
+
+
+def test_a_part_that_is_not_measured_builds_nothing(run, parts, monkeypatch, capsys):
+    monkeypatch.setattr(parts["quality_parts"], "_is_built", lambda *_: False)
+    page = run("--only", "video")
+    assert "## Clips" in page and "## Gain" not in page
+    told = capsys.readouterr().err
+    assert "fastarcnn-luma in fp32 is left out: no engine" in told and "speed of" not in told
 
 
 def test_cards_take_the_figures(run, parts, tmp_path, monkeypatch):

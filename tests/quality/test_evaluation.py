@@ -146,10 +146,11 @@ def test_a_kept_clip_is_not_coded_again_and_gives_the_same(clip, tmp_path, monke
     assert evaluate_methods(clip, methods, **options, frames=4)["rows"][0]["frames"] == 4
 
 
-def test_x265_gives_the_same_stream_each_time(clip):
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_encoders_with_several_threads_give_the_same_stream_each_time(clip, codec):
     def coded() -> list:
         with av.open(str(clip)) as container:
-            trip = RoundTrip(codec="hevc", qp=30, keep=True)
+            trip = RoundTrip(codec=codec, qp=30, keep=True)
             for _ in trip(container.decode(video=0)):
                 pass
         return trip.packets
