@@ -92,9 +92,10 @@ model that reads the QP is told that of each frame by the bitstream, and stands 
 
 
 _WORDS = """SD is the standard deviation of a clip's frame PSNRs, averaged over clips: the fluctuation of MFQE 2.0.
-XPSNR is FFmpeg's (Helmrich et al., ICASSP 2020). Flicker is the measure of Yang, Boyce and Stein (ICIP 2008), in code
-values: what a frame differs from the one before it, along the motion of the source, beyond what the source does; less
-is better. BD-rate and BD-PSNR are those of PSNR against bit rate, by the library `bjontegaard` (Akima)."""
+XPSNR is FFmpeg's (Helmrich et al., ICASSP 2020), VMAF libvmaf's vmaf_v0.6.1, on luma without scaling. Flicker is the
+measure of Yang, Boyce and Stein (ICIP 2008), in code values: what a frame differs from the one before it, along the
+motion of the source, beyond what the source does; less is better. BD-rate and BD-PSNR are those of PSNR against bit
+rate, by the library `bjontegaard` (Akima)."""
 
 
 def _gains(averages: Sequence[Row], bd: dict[str, Row]) -> str:
@@ -117,14 +118,15 @@ def _gains(averages: Sequence[Row], bd: dict[str, Row]) -> str:
 
 
 def _details(averages: Sequence[Row]) -> str:
-    metrics = [key for key in ("ssim", "xpsnr", "flicker") if f"delta_{key}" in averages[0]]
-    titles = {"ssim": "ΔSSIM", "xpsnr": "ΔXPSNR, dB", "flicker": "flicker"}
+    metrics = [key for key in ("ssim", "xpsnr", "vmaf", "flicker") if f"delta_{key}" in averages[0]]
+    titles = {"ssim": "ΔSSIM", "xpsnr": "ΔXPSNR, dB", "vmaf": "ΔVMAF", "flicker": "flicker"}
     table = []
     for each in sorted(averages, key=lambda each: (each["qp"], each["method"])):
         worst = each["worst_frame"]
         cells = {
             "ssim": lambda each=each: f"{each['delta_ssim']:+.4f}",
             "xpsnr": lambda each=each: f"{each['delta_xpsnr']:+.3f}",
+            "vmaf": lambda each=each: f"{each['delta_vmaf']:+.2f}",
             "flicker": lambda each=each: f"{each['flicker_decoded']:.3f} → {each['flicker_filtered']:.3f}",
         }
         table.append(

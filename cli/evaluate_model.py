@@ -78,7 +78,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         nargs="+",
-        choices=("psnr", "ssim", "xpsnr", "flicker"),
+        choices=("psnr", "ssim", "xpsnr", "vmaf", "flicker"),
         help="what is measured on clips (default: psnr, which always is); ssim and flicker take about as long as a "
         "light filter",
     )

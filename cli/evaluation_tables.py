@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 Row: TypeAlias = dict[str, Any]
-_FURTHER = {"ssim": "SSIM", "xpsnr": "XPSNR in dB", "flicker": "flicker in code values"}
+_FURTHER = {"ssim": "SSIM", "xpsnr": "XPSNR in dB", "vmaf": "VMAF", "flicker": "flicker in code values"}
 
 
 def render(result: dict[str, Any], console: Console) -> None:
@@ -115,5 +115,5 @@ def _decibels(row: Row) -> tuple[str, str, str]:
 
 
 def _pair(row: Row, key: str) -> str:
-    digits = 2 if key == "xpsnr" else 4
+    digits = 2 if key in ("xpsnr", "vmaf") else 4
     return f"{row[f'{key}_decoded']:.{digits}f} → {row[f'{key}_filtered']:.{digits}f}"

@@ -287,14 +287,20 @@ def _run(
 
     # The filters go forward together, so that tee holds no more than the fastest one reads ahead.
     streams = [_outputs(method, items) for method, items in zip(methods, tee(decoded(), len(methods)), strict=True)]
-    for results in zip(*streams, strict=True):
-        luma, source = pairs.popleft()
-        run.height, run.width = source.shape
-        motion = motions.step(source) if motions else None
-        run.decoded.take(luma, source, motion)
-        for meter, result in zip(run.filtered, results, strict=True):
-            meter.take(result[0, 0], source, motion)
-        progress.step(run.filtered[0].series["psnr"][-1] - run.decoded.series["psnr"][-1])
+    meters = [run.decoded, *run.filtered]
+    try:
+        for results in zip(*streams, strict=True):
+            luma, source = pairs.popleft()
+            run.height, run.width = source.shape
+            motion = motions.step(source) if motions else None
+            for meter, shown in zip(meters, (luma, *(result[0, 0] for result in results)), strict=True):
+                meter.take(shown, source, motion)
+            progress.step(run.filtered[0].series["psnr"][-1] - run.decoded.series["psnr"][-1])
+        for meter in meters:
+            meter.finish()
+    finally:
+        for meter in meters:
+            meter.close()
     return run
 
 

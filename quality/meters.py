@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from postfilter.errors import InputError
 from postfilter.quality.flicker import Motion
 from postfilter.quality.metrics import finite_psnr, ssim
+from postfilter.quality.vmaf import Vmaf, check_vmaf
 from postfilter.quality.xpsnr import Xpsnr, check_xpsnr
 
 __all__ = ["METRICS", "ClipMeter", "Metric", "SourceMotion", "check_metrics", "figures_of"]
 
-Metric = Literal["psnr", "ssim", "xpsnr", "flicker"]
+Metric = Literal["psnr", "ssim", "xpsnr", "vmaf", "flicker"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 """PSNR is always measured. XPSNR costs little; flicker, and more so SSIM, cost about what a light filter does."""
 Luma: TypeAlias = NDArray[np.uint8]
@@ -34,6 +35,8 @@ def check_metrics(metrics: Sequence[str]) -> None:
         raise InputError(f"got the metric {unknown[0]!r}; there are {', '.join(METRICS)}")
     if "xpsnr" in metrics:
         check_xpsnr()
+    if "vmaf" in metrics:
+        check_vmaf()
 
 
 class SourceMotion:
@@ -61,6 +64,7 @@ class ClipMeter:
         """Metric -> its value of each frame; `flicker` lacks the first."""
         self._ssim, self._flicker = "ssim" in metrics, "flicker" in metrics
         self._xpsnr = Xpsnr(fps=fps) if "xpsnr" in metrics else None
+        self._vmaf = Vmaf(fps=fps) if "vmaf" in metrics else None
         self._before: Luma | None = None
 
     def take(self, shown: Luma, source: Luma, motion: Motion | None) -> None:
@@ -70,10 +74,22 @@ class ClipMeter:
             self.series["ssim"].append(ssim(shown, source))
         if self._xpsnr:
             self.series["xpsnr"].append(self._xpsnr(shown, source))
+        if self._vmaf:
+            self._vmaf.take(shown, source)
         if self._flicker:
             if motion is not None and self._before is not None:
                 self.series["flicker"].append(motion.flicker(self._before, shown))
             self._before = shown
+
+    def finish(self) -> None:
+        """Take in what is known at the end alone."""
+        if self._vmaf:
+            self.series["vmaf"] = self._vmaf.finish()
+
+    def close(self) -> None:
+        """Let go of what runs beside."""
+        if self._vmaf:
+            self._vmaf.close()
 
 
 def figures_of(decoded: ClipMeter, filtered: ClipMeter) -> dict[str, Any]:

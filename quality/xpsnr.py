@@ -2,8 +2,7 @@
 
 C. R. Helmrich, M. Siekmann, S. Becker, S. Bosse, D. Marpe and T. Wiegand, "XPSNR: A Low-Complexity Extension of the
 Perceptually Weighted Peak Signal-to-Noise Ratio for High-Resolution Video Quality Assessment", ICASSP 2020. Errors
-count less where the source is busy, in space or in time. VMAF is not here: PyAV's FFmpeg is built without libvmaf, and
-no maintained package on PyPI brings it for Linux on x86-64 and on ARM.
+count less where the source is busy, in space or in time.
 """
 
 from __future__ import annotations

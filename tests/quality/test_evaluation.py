@@ -11,7 +11,6 @@ from skimage import data
 from postfilter.errors import InputError
 from postfilter.quality import CodedStore, Method, evaluate_clips, evaluate_methods, flicker, ssim
 from postfilter.quality.codec import RoundTrip, planes_of
-from postfilter.quality.meters import METRICS
 from postfilter.video.reading.qp import QpReader
 
 
@@ -74,7 +73,8 @@ def test_methods_share_the_coded_clips_and_get_what_each_gets_alone(clip):
 
 
 def test_every_metric_is_the_mean_of_its_frames(clip):
-    result = evaluate_methods(clip, [Method(name="smooth", filter=smooth)], codecs=["h264"], qps=[35], metrics=METRICS)
+    metrics = ("psnr", "ssim", "xpsnr", "flicker")
+    result = evaluate_methods(clip, [Method(name="smooth", filter=smooth)], codecs=["h264"], qps=[35], metrics=metrics)
     (row,) = result["rows"]
     with av.open(str(clip)) as container:
         frames = list(container.decode(video=0))
@@ -162,5 +162,5 @@ def test_what_makes_no_sense_is_told(clip):
     same = [Method(name="a", filter=smooth), Method(name="a", filter=smooth)]
     with pytest.raises(InputError, match="another name"):
         evaluate_methods(clip, same)
-    with pytest.raises(InputError, match="metric 'vmaf'; there are psnr, ssim"):
-        evaluate_methods(clip, same[:1], metrics=["vmaf"])
+    with pytest.raises(InputError, match="metric 'lpips'; there are psnr, ssim"):
+        evaluate_methods(clip, same[:1], metrics=["lpips"])
