@@ -128,7 +128,9 @@ def explain_rewrites(
         for index, graph in enumerate(variants):
             step(f"making variant {index + 1} of {len(variants)}")
             manifest = _manifest(model, backend, device or DEFAULT_DEVICE[backend], precision, size)
-            place = _write(Path(folder) / str(index), lowered(graph, precision, ranges=ranges), manifest)
+            place = _write(
+                Path(folder) / str(index), lowered(graph, precision, ranges=ranges, backend=backend), manifest
+            )
             engines.append(opened.enter_context(load_engine(place, threads=threads)))
         step(f"timing {len(engines)} graphs at {size[0]}x{size[1]}")
         times, outputs = _measure(engines, size, seconds=_SECONDS if seconds is None else seconds)

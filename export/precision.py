@@ -21,6 +21,10 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 HIGHER: dict[Precision, Precision] = {"int8": "fp16", "bf16": "fp32", "fp16": "fp32"}
 """The next higher precision, which a lower one has to be faster than; a CPU may run fp16 as bf16."""
 
+_UNSIGNED = ("openvino",)
+"""Backends that take uint8 values between layers. ONNX Runtime does too, but lets sums of uint8 products saturate on
+processors without VNNI."""
+
 
 def check_precision(precision: str, backend: str, *, device: str) -> None:
     """Refuse a precision that does not exist, or not on this backend.
@@ -39,7 +43,12 @@ def check_precision(precision: str, backend: str, *, device: str) -> None:
 
 
 def lowered(
-    graph: onnx.ModelProto, precision: Precision, *, ranges: Ranges | None = None, layers: Collection[str] | None = None
+    graph: onnx.ModelProto,
+    precision: Precision,
+    *,
+    ranges: Ranges | None = None,
+    layers: Collection[str] | None = None,
+    backend: str = "",
 ) -> onnx.ModelProto:
     """Return a fp32 graph in another precision; the one given is left as it is.
 
@@ -49,6 +58,7 @@ def lowered(
         ranges: for int8.
         layers: for int8, the convolutions to quantize; all where None. The others stay fp32 in the graph, and run in
             whatever the backend runs fp16 graphs in.
+        backend: for int8, a key of `runtime.BACKENDS`: the form that it takes. One that all of them take where empty.
 
     Raises:
         WeightsError: weights too large for fp16, or values whose range is not known.
@@ -61,7 +71,8 @@ def lowered(
     if precision == "int8":
         if ranges is None:
             raise ValueError("int8 takes ranges")
-        quantized = to_int8(graph, ranges, layers=layers)
-        check_quantized(quantized)
+        unsigned = backend in _UNSIGNED
+        quantized = to_int8(graph, ranges, layers=layers, unsigned=unsigned)
+        check_quantized(quantized, unsigned=unsigned)
         return quantized
     return graph

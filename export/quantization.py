@@ -107,7 +107,8 @@ def quantized(
         "judgement": judgement.as_json(),
         "sensitivities": [each.as_json() for each in sensitivities],
     }
-    return lowered(prepared.graph, "int8", ranges=ranges, layers=layers), told
+    backend = prepared.assembly.backend
+    return lowered(prepared.graph, "int8", ranges=ranges, layers=layers, backend=backend), told
 
 
 def ranges_for(
@@ -248,7 +249,8 @@ class Quantizer:
     @contextmanager
     def _engine(self, precision: Precision, layers: Collection[str] | None) -> Iterator[Engine]:
         """An engine in a folder that lasts as long as it is used."""
-        graph = lowered(self._graph, precision, ranges=self.ranges, layers=layers)
+        backend = self._assembly.backend
+        graph = lowered(self._graph, precision, ranges=self.ranges, layers=layers, backend=backend)
         with tempfile.TemporaryDirectory(prefix="postfilter-") as folder:
             self._assembly.write(graph, Path(folder), precision=precision)
             with load_engine(folder, threads=self._threads) as engine:

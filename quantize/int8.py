@@ -7,27 +7,28 @@ DequantizeLinear; TensorRT's "explicit quantization").
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from postfilter.errors import WeightsError
 from postfilter.quantize.edges import HEAD, NORMALISED
-from postfilter.quantize.network_input import network_inputs, sample_covariance
+from postfilter.quantize.network_input import covariance_by_value, network_inputs, never_negative
 from postfilter.quantize.weight_rounding import rounded_weight
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from postfilter.quantize.network_input import Origin
     from postfilter.quantize.ranges import Ranges
 
-__all__ = ["CENTRE", "INPUT_STEP", "convolutions", "padding", "to_int8"]
+__all__ = ["CENTRE", "HALVED", "INPUT_STEP", "convolutions", "padding", "to_int8"]
 
 CENTRE = 128 / 255
 """Subtracted from the normalised samples: 0..255 becomes -128..127 steps, all that int8 holds, and nothing is lost."""
+HALVED = 127 / 255
+"""Of a step of int8, that of uint8 over the same range of positive values."""
 INPUT_STEP = 1 / 255
 """One code value of 8-bit samples, normalised."""
 
@@ -56,7 +57,9 @@ def padding(node: onnx.NodeProto) -> list[int]:
     return next((list(each.ints) for each in node.attribute if each.name == "pads"), [0, 0, 0, 0])
 
 
-def to_int8(graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] | None = None) -> onnx.ModelProto:
+def to_int8(
+    graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] | None = None, unsigned: bool = False
+) -> onnx.ModelProto:
     """Return the graph with convolutions that read int8 and have int8 weights; the one given is left as it is.
 
     1. What a chosen convolution reads passes a QuantizeLinear and a DequantizeLinear; a value that several read passes
@@ -65,12 +68,15 @@ def to_int8(graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] |
     3. A value that is mostly positive has its centre subtracted before, so that no half of int8 is left unused; the
        zero padding becomes padding with minus the centre, and the bias takes up the difference. The network's input,
        centred by `CENTRE`, is exact in int8, also where it is cut and shuffled first.
-    4. Nothing is quantized between a convolution and its PReLU, nor around depth-to-space.
+    4. Where `unsigned`, what is never negative becomes uint8 instead: the network's input, which is exact so too and
+       needs no centre, and what a Relu makes, which gets steps half as large over the same range.
+    5. Nothing is quantized between a convolution and its PReLU, nor around depth-to-space.
 
     Args:
         graph: fp32, of `export.to_graph`, rewritten or not.
         ranges: of the values read.
         layers: names of the convolutions to quantize; all where None.
+        unsigned: whether the backend takes uint8, which TensorRT does not.
 
     Raises:
         WeightsError: no range is known for a value that has to be quantized.
@@ -88,18 +94,23 @@ def to_int8(graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] |
     body = quantized.graph
     nodes: list[onnx.NodeProto] = []
     rounded: set[str] = set()
+    covariance_of = covariance_by_value(graph)
+    positive = {*inputs, *never_negative(graph)} if unsigned else set()
     for node in list(body.node):
         if node.name in chosen:
             source = node.input[0]
             origin = inputs.get(source)
             step, centre = _range_of(source, ranges) if origin is None else (INPUT_STEP, CENTRE)
+            kind = np.dtype(np.uint8 if source in positive else np.int8)
+            if source in positive:
+                step, centre = step if origin is not None else step * HALVED, 0.0
             if centre:
                 before, source = _centre(body, node, centre)
                 nodes += before
             if source not in rounded:
-                nodes += _round_value(body, source, step)
+                nodes += _round_value(body, source, step, kind)
                 rounded.add(source)
-            nodes.append(_round_weight(body, node, centre, origin))
+            nodes.append(_round_weight(body, node, centre, covariance_of))
             node.input[0] = f"{source}.rounded"
         nodes.append(node)
     del body.node[:], body.value_info[:]
@@ -144,13 +155,13 @@ def _centre(body: onnx.GraphProto, node: onnx.NodeProto, centre: float) -> tuple
     return nodes, f"{name}.padded"
 
 
-def _round_value(body: onnx.GraphProto, value: str, step: float) -> list[onnx.NodeProto]:
-    """Return the nodes that take a value through int8."""
+def _round_value(body: onnx.GraphProto, value: str, step: float, kind: np.dtype[Any]) -> list[onnx.NodeProto]:
+    """Return the nodes that take a value through eight bits."""
     from onnx import helper
 
     shared = [
         _constant(body, f"{value}.step", np.array(step, np.float32)),
-        _constant(body, f"{value}.zero", np.array(0, np.int8)),
+        _constant(body, f"{value}.zero", np.array(0, kind)),
     ]
     return [
         helper.make_node("QuantizeLinear", [value, *shared], [f"{value}.int8"], name=f"{value}.quantize"),
@@ -158,11 +169,15 @@ def _round_value(body: onnx.GraphProto, value: str, step: float) -> list[onnx.No
     ]
 
 
-def _round_weight(body: onnx.GraphProto, node: onnx.NodeProto, centre: float, origin: Origin | None) -> onnx.NodeProto:
+def _round_weight(
+    body: onnx.GraphProto,
+    node: onnx.NodeProto,
+    centre: float,
+    covariance_of: Callable[[str, Sequence[int]], NDArray[np.float64] | None],
+) -> onnx.NodeProto:
     """Make a convolution read an int8 weight; return the node that restores it to float.
 
-    Where it reads a centred value, its bias gains the centre times the sum of its weights. Where it reads samples,
-    `origin` tells which.
+    Where it reads a centred value, its bias gains the centre times the sum of its weights.
     """
     from onnx import helper, numpy_helper
 
@@ -170,8 +185,7 @@ def _round_weight(body: onnx.GraphProto, node: onnx.NodeProto, centre: float, or
     # Of a layer's own: two layers may share a weight, but hardly ever do.
     name = f"{node.name}.weight"
     weight = numpy_helper.to_array(constants[node.input[1]]).astype(np.float32)
-    covariance = None if origin is None else sample_covariance(origin, *weight.shape[2:])
-    rounded, step = rounded_weight(weight, covariance=covariance)
+    rounded, step = rounded_weight(weight, covariance=covariance_of(node.input[0], weight.shape))
     node.input[1] = f"{name}.rounded"
     if centre:
         sums = rounded.astype(np.float64).sum(axis=tuple(range(1, weight.ndim))) * step

@@ -24,13 +24,17 @@ _OUTPUT_AXIS = {"Conv": 0, "ConvTranspose": 1}
 """Where the output channels of a weight are, by operator."""
 
 
-def check_quantized(graph: onnx.ModelProto) -> None:
+def check_quantized(graph: onnx.ModelProto, *, unsigned: bool = False) -> None:
     """Refuse a graph in which `lint` finds anything.
+
+    Args:
+        graph: of `to_int8`.
+        unsigned: whether it is for a backend that takes uint8.
 
     Raises:
         ArtefactError: with every finding.
     """
-    found = lint(graph)
+    found = lint(graph, unsigned=unsigned)
     if found:
         raise ArtefactError(
             f"the quantized graph breaks {len(found)} rules that backends rely on: {'; '.join(found)}; quantize it "
@@ -38,10 +42,10 @@ def check_quantized(graph: onnx.ModelProto) -> None:
         )
 
 
-def lint(graph: onnx.ModelProto) -> list[str]:
+def lint(graph: onnx.ModelProto, *, unsigned: bool = False) -> list[str]:
     """Return a sentence for each place that breaks one of these rules; none for a graph without QDQ nodes.
 
-    1. Every type is int8 and every zero point is there and 0.
+    1. Every type is int8, or, of activations where `unsigned`, uint8; every zero point is there and 0.
     2. Every step is a positive finite constant; one for an activation, one an output channel for a weight, along axis 0
        of a convolution's and axis 1 of a transposed convolution's.
     3. A bias is not quantized. (TensorRT refuses int32 DequantizeLinear.)
@@ -49,15 +53,17 @@ def lint(graph: onnx.ModelProto) -> list[str]:
     5. A convolution whose input is quantized has a quantized weight, and the other way round.
     6. A convolution is not parted from its PReLU by QDQ nodes, and depth-to-space reads no quantized value.
     """
-    return list(_findings(_Graph(graph)))
+    return list(_findings(_Graph(graph, unsigned=unsigned)))
 
 
 class _Graph:
     """Who makes and who reads each value."""
 
-    def __init__(self, graph: onnx.ModelProto) -> None:
+    def __init__(self, graph: onnx.ModelProto, *, unsigned: bool) -> None:
         from onnx import numpy_helper
 
+        self.of_values = (np.int8, np.uint8) if unsigned else (np.int8,)
+        """Types that activations may have."""
         self.nodes = list(graph.graph.node)
         self.constants = {each.name: numpy_helper.to_array(each) for each in graph.graph.initializer}
         self.makers = {name: node for node in self.nodes for name in node.output}
@@ -97,7 +103,8 @@ def _parameters(graph: _Graph, node: onnx.NodeProto) -> Iterator[str]:
     elif not (np.isfinite(step).all() and (step > 0).all()):
         yield f"a step of {node.name} is not positive"
     zero = graph.constants.get(node.input[2]) if len(node.input) > 2 else None
-    if zero is None or zero.dtype != np.int8:
+    allowed = (np.int8,) if node.input[0] in graph.constants else graph.of_values
+    if zero is None or zero.dtype not in allowed:
         yield f"{node.name} is {'without a zero point' if zero is None else f'of {zero.dtype}'}, not int8"
     elif zero.any():
         yield f"a zero point of {node.name} is not 0"

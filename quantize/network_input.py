@@ -1,10 +1,12 @@
-"""What a network reads of the samples: values that hold them as they are, in another order, and which sample is where.
+"""What is known of the values that convolutions read, from the graph alone.
 
-Eight bits hold such a value exactly, whatever was moved before the first convolution: cut, shuffled, joined.
+Values that hold the samples as they are, in another order, are exact in eight bits, whatever was moved before the first
+convolution: cut, shuffled, joined. Which sample is where tells how they go together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +18,22 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-__all__ = ["Origin", "network_inputs", "sample_covariance"]
+__all__ = [
+    "Origin",
+    "activation_covariance",
+    "covariance_by_value",
+    "network_inputs",
+    "never_negative",
+    "sample_covariance",
+]
 
 _NEIGHBOURS = 0.9
 """Correlation of neighbouring samples of a decoded picture; a little below the usual 0.95, as filters live on edges."""
 _COLOURS = 0.9
 """Correlation of R', G' and B' at one place."""
 _NOISE = 1e-3
+_SQUARED_MEAN, _ALIKE = 0.3, 0.5
+"""Behind a Relu: the squared mean, of the mean square, and how much neighbours of one channel have in common."""
 _FLOAT = ("Cast", "Div")
 """Operators of the head that leave each value where it is."""
 
@@ -98,6 +109,38 @@ def sample_covariance(origin: Origin, height: int, width: int) -> NDArray[np.flo
     both = of_picture[:, None] & of_picture
     covariance: NDArray[np.float64] = np.where(both, in_picture, alike.astype(float))
     return covariance + _NOISE * np.eye(len(taps))
+
+
+def never_negative(graph: onnx.ModelProto) -> set[str]:
+    """Return the values that a Relu makes."""
+    return {node.output[0] for node in graph.graph.node if node.op_type == "Relu"}
+
+
+def activation_covariance(channels: int, height: int, width: int) -> NDArray[np.float64]:
+    """Return how the values go together that a kernel reads behind a Relu, as `sample_covariance` does for samples.
+
+    None is negative, so their products are positive on average: half of a Gaussian has a squared mean of 0.32 of its
+    mean square. Within a channel neighbours are more alike.
+    """
+    rows, columns = (each.ravel() for each in np.mgrid[:height, :width])
+    apart = np.abs(rows[:, None] - rows) + np.abs(columns[:, None] - columns)
+    return _SQUARED_MEAN + (1 - _SQUARED_MEAN) * np.kron(np.eye(channels), _ALIKE**apart)
+
+
+def covariance_by_value(graph: onnx.ModelProto) -> Callable[[str, Sequence[int]], NDArray[np.float64] | None]:
+    """Return what tells of a value's name and the shape of a weight on it how what the kernel reads goes together.
+
+    None is told of values of which nothing is known.
+    """
+    inputs, positive = network_inputs(graph), never_negative(graph)
+
+    def covariance(value: str, shape: Sequence[int]) -> NDArray[np.float64] | None:
+        _, channels, height, width = shape
+        if value in inputs:
+            return sample_covariance(inputs[value], height, width)
+        return activation_covariance(channels, height, width) if value in positive else None
+
+    return covariance
 
 
 def _moved(operator: str, read: list[Origin], given: list[NDArray[Any]], told: dict[str, Any]) -> Origin | None:

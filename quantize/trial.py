@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from postfilter.quantize.edges import split_nodes
-from postfilter.quantize.int8 import CENTRE, INPUT_STEP, convolutions
-from postfilter.quantize.network_input import network_inputs, sample_covariance
+from postfilter.quantize.int8 import CENTRE, HALVED, INPUT_STEP, convolutions
+from postfilter.quantize.network_input import covariance_by_value, network_inputs, never_negative
 from postfilter.quantize.weight_rounding import rounded_weight
 from postfilter.runtime.ort import import_onnxruntime
 
@@ -49,7 +49,8 @@ def observe(graph: onnx.ModelProto, crops: Samples) -> tuple[dict[str, tuple[flo
 class Trial:
     """The fp32 graph with int8 weights, where what convolutions read is rounded with steps and centres given later.
 
-    It computes what `to_int8` would, with the centre added again behind the rounding instead of taken up by a bias.
+    It computes what `to_int8` would for a backend that takes uint8, but the centre is added again behind the
+    rounding instead of taken up by a bias.
 
     Args:
         graph: of `export.to_graph`.
@@ -63,25 +64,26 @@ class Trial:
 
         trial = onnx.ModelProto()
         trial.CopyFrom(graph)
-        body, layers, inputs = trial.graph, set(convolutions(graph)), network_inputs(graph)
-        weights = {node.input[1]: inputs.get(node.input[0]) for node in body.node if node.name in layers}
+        body, layers, covariance_of = trial.graph, set(convolutions(graph)), covariance_by_value(graph)
+        weights = {node.input[1]: node.input[0] for node in body.node if node.name in layers}
         for each in body.initializer:
             if each.name in weights:
-                weight, origin = numpy_helper.to_array(each), weights[each.name]
-                covariance = None if origin is None else sample_covariance(origin, *weight.shape[2:])
-                whole, steps = rounded_weight(weight, covariance=covariance)
+                weight = numpy_helper.to_array(each)
+                whole, steps = rounded_weight(weight, covariance=covariance_of(weights[each.name], weight.shape))
                 each.CopyFrom(numpy_helper.from_array(whole * steps[:, None, None, None], each.name))
         nodes = []
         for value in _values_read(graph):
             for kind in ("step", "centre"):
                 body.input.append(helper.make_tensor_value_info(f"{value}.{kind}", TensorProto.FLOAT, []))
-        body.initializer.append(numpy_helper.from_array(np.array(0, np.int8), "trial.zero"))
+        for zero in (np.array(0, np.int8), np.array(0, np.uint8)):
+            body.initializer.append(numpy_helper.from_array(zero, f"trial.{zero.dtype}"))
+        self._positive = never_negative(graph)
         seen = set()
         for node in body.node:
             if node.name in layers:
                 value = node.input[0]
                 if value not in seen:
-                    nodes += _rounding(value)
+                    nodes += _rounding(value, "uint8" if value in self._positive else "int8")
                     seen.add(value)
                 node.input[0] = f"{value}.tried"
             nodes.append(node)
@@ -91,7 +93,7 @@ class Trial:
         self._session = _session(trial, [_output(graph)])
         self._samples = graph.graph.input[0].name
         self._values = set(seen)
-        self._exact = dict.fromkeys(inputs, (INPUT_STEP, CENTRE))
+        self._exact = dict.fromkeys(network_inputs(graph), (INPUT_STEP, CENTRE))
         self._crops, self._wanted = crops, wanted
 
     def error(self, ranges: dict[str, tuple[float, float]]) -> float:
@@ -102,6 +104,9 @@ class Trial:
         """
         feed = {}
         known = self._exact | ranges
+        for value in self._values & self._positive:
+            step, centre = known[value]
+            known[value] = step * HALVED, centre
         for value in self._values:
             for kind, number in zip(("step", "centre"), known[value], strict=True):
                 feed[f"{value}.{kind}"] = np.array(number, np.float32)
@@ -112,14 +117,15 @@ class Trial:
         return found / len(self._crops)
 
 
-def _rounding(value: str) -> list[onnx.NodeProto]:
+def _rounding(value: str, kind: str) -> list[onnx.NodeProto]:
     from onnx import helper
 
+    zero = f"trial.{kind}"
     step, centre = f"{value}.step", f"{value}.centre"
     return [
         helper.make_node("Sub", [value, centre], [f"{value}.centred"]),
-        helper.make_node("QuantizeLinear", [f"{value}.centred", step, "trial.zero"], [f"{value}.int8"]),
-        helper.make_node("DequantizeLinear", [f"{value}.int8", step, "trial.zero"], [f"{value}.rounded"]),
+        helper.make_node("QuantizeLinear", [f"{value}.centred", step, zero], [f"{value}.int8"]),
+        helper.make_node("DequantizeLinear", [f"{value}.int8", step, zero], [f"{value}.rounded"]),
         helper.make_node("Add", [f"{value}.rounded", centre], [f"{value}.tried"]),
     ]
 

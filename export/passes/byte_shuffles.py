@@ -54,9 +54,18 @@ def shuffle_samples(graph: onnx.ModelProto) -> list[str]:
     shuffled = type(cast).FromString(cast.SerializeToString())
     shuffled.name, shuffled.input[0], shuffled.output[0] = f"{HEAD}cast.shuffled", result, f"{cast.output[0]}.shuffled"
     division.input[0] = shuffled.output[0]
-    # The whole samples are cast as well, for the addition, where there is one.
-    still = [cast] if readers(body, cast.output[0]) else []
-    _reorder(body, [*moved, shuffled, division, *still, *kept])
+    # The samples are cast as well, for the addition, where there is one: of further inputs there the picture alone.
+    still = readers(body, cast.output[0])
+    if [node.op_type for node in still] == ["Slice"]:
+        (picture,) = still
+        kept.remove(picture)
+        cast.name, cast.output[0] = f"{TAIL}codes", picture.output[0]
+        cast.input[0] = picture.output[0] = f"{picture.output[0]}.samples"
+        picture.input[0] = samples
+        kept = [picture, cast, *kept]
+    elif still:
+        kept = [cast, *kept]
+    _reorder(body, [*moved, shuffled, division, *kept])
     return [f"{', '.join(node.op_type for node in moved)} of the normalised samples -> of the samples as they come"]
 
 
@@ -74,7 +83,10 @@ def shuffle_codes(graph: onnx.ModelProto) -> list[str]:
 
     body = graph.graph
     makers = {name: node for node in body.node for name in node.output}
-    chain = [node for node in body.node if node.name.startswith(TAIL) and node.op_type in _BY_VALUE]
+    # What of the tail begins with the scaling; before it stands the picture that it adds.
+    chain = [node for node in body.node if node.name.startswith(TAIL)]
+    chain = chain[next((k for k, node in enumerate(chain) if node.op_type == _BY_VALUE[0]), len(chain)) :]
+    chain = [node for node in chain if node.op_type in _BY_VALUE]
     shuffle = makers.get(chain[0].input[0]) if chain else None
     if tuple(node.op_type for node in chain) != _BY_VALUE or shuffle is None or shuffle.op_type != "DepthToSpace":
         return []

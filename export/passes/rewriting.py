@@ -89,7 +89,7 @@ PASSES: dict[str, Pass] = {
             apply=shuffle_samples,
             backends=frozenset({"openvino"}),
             measured={
-                "openvino": "of 1080p, networks of 2 to 3 kMAC/px between shuffles of 2 or 4: 1.0 to 1.04 times faster "
+                "openvino": "at 1080p, networks of 2 to 3 kMAC/px between shuffles of 2 or 4: 1.0 to 1.05 times faster "
                 "in bf16 and int8 by itself; byte-codes needs it",
                 "onnxruntime": "cannot be done: its shuffles do not take 16-bit samples",
                 "torch": _TORCH,

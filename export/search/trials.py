@@ -242,7 +242,13 @@ class Search:
                 self.step("calibrating, which may take some minutes")
             # Values are called alike whatever rewrites were applied.
             self._ranges = ranges_for(self._model, self._plain_for_any, self._options.calibrate)
-        return lowered(prepared.graph, candidate.precision, ranges=self._ranges, layers=candidate.layers)
+        return lowered(
+            prepared.graph,
+            candidate.precision,
+            ranges=self._ranges,
+            layers=candidate.layers,
+            backend=candidate.backend,
+        )
 
     def _gain(self, candidate: Candidate, engine: Engine) -> float:
         """ΔPSNR in dB, of the engine's twin for any size where it takes one alone."""

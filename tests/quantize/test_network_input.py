@@ -96,3 +96,26 @@ def test_shuffled_samples_are_exact_in_int8_and_need_no_range(passes):
         for each in (quantized, graph)
     )
     assert np.abs(run - wanted).mean() < 0.25 * np.abs(wanted - crops[:, :1].astype(int)).mean()
+
+
+def test_what_is_never_negative_keeps_more_as_uint8_where_the_backend_takes_it():
+    graph = _graph(passes=("byte-samples", "byte-codes"))
+    crops = np.random.default_rng(0).integers(0, 256, (2, 2, 48, 48), dtype=np.uint8)
+    ranges = calibrate(graph, crops, model="m", weights_sha256="", source="", frames=2)
+    signed, unsigned = to_int8(graph, ranges), to_int8(graph, ranges, unsigned=True)
+    assert lint(unsigned, unsigned=True) == []
+    assert any("uint8" in each for each in lint(unsigned))
+    kinds = {node.op_type for node in unsigned.graph.node}
+    assert "Pad" not in kinds and "Sub" not in kinds  # nothing is centred
+    weights = [each for each in unsigned.graph.initializer if each.name.endswith("weight.int8")]
+    assert {each.data_type for each in weights} == {onnx.TensorProto.INT8}
+
+    def network_output(each: onnx.ModelProto) -> np.ndarray:
+        shown = onnx.ModelProto()
+        shown.CopyFrom(each)
+        shown.graph.output.append(onnx.helper.make_tensor_value_info("layers.2", onnx.TensorProto.FLOAT, None))
+        return onnxruntime.InferenceSession(shown.SerializeToString()).run(["layers.2"], {"samples": crops})[0]
+
+    wanted = network_output(graph)
+    errors = [np.mean((network_output(each) - wanted) ** 2) for each in (signed, unsigned)]
+    assert errors[1] < 0.8 * errors[0]
