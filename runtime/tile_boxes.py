@@ -35,29 +35,25 @@ def boxes_over(cells: Cells, *, margin: float, each: float) -> list[Box]:
     while len(found := runs(_coarser(cells, side))) > _MOST:
         side *= 2
     rows, columns = cells.shape
-    boxes = np.minimum(np.array(found, dtype=np.int64).reshape(-1, 4) * side, (columns, rows, columns, rows))
+    boxes = np.minimum(found * side, (columns, rows, columns, rows))
     return [((left, right), (top, bottom)) for left, top, right, bottom in _joined(boxes, margin, each).tolist()]
 
 
-def runs(cells: Cells) -> list[tuple[int, int, int, int]]:
-    """Return the runs of cells in each row, those alike in successive rows as one, as (left, top, right, bottom).
+def runs(cells: Cells) -> NDArray[np.int64]:
+    """Return the runs of cells in each row, those alike in successive rows as one: [n, 4], left, top, right and bottom.
 
     Args:
         cells: bool [rows, columns].
     """
-    framed = np.zeros((cells.shape[0] + 1, cells.shape[1] + 2), dtype=np.bool_)
-    framed[:-1, 1:-1] = cells
+    framed = np.zeros((cells.shape[0], cells.shape[1] + 2), dtype=np.bool_)
+    framed[:, 1:-1] = cells
     rows, ends = np.nonzero(framed[:, 1:] != framed[:, :-1])
-    by_row: dict[int, list[tuple[int, int]]] = {}
-    for row, left, right in zip(rows[::2].tolist(), ends[::2].tolist(), ends[1::2].tolist(), strict=True):
-        by_row.setdefault(row, []).append((left, right))
-    found = []
-    begun: dict[tuple[int, int], int] = {}
-    for row in range(len(framed)):
-        now = {run: begun.get(run, row) for run in by_row.get(row, ())}
-        found += [(left, top, right, row) for (left, right), top in begun.items() if (left, right) not in now]
-        begun = now
-    return found
+    order = np.lexsort((rows[::2], ends[1::2], ends[::2]))
+    left, right, row = ends[::2][order], ends[1::2][order], rows[::2][order]
+    begins = np.ones(len(row), dtype=np.bool_)
+    begins[1:] = (left[1:] != left[:-1]) | (right[1:] != right[:-1]) | (row[1:] != row[:-1] + 1)
+    last = np.append(begins[1:], np.ones(min(1, len(row)), dtype=np.bool_))
+    return np.stack([left[begins], row[begins], right[begins], row[last] + 1], axis=1)
 
 
 def _coarser(cells: Cells, side: int) -> Cells:

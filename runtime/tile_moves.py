@@ -125,8 +125,7 @@ def put_moved(output: Samples, before: Samples, cells: Cells, move: Move) -> Non
     """
     height, width = output.shape[2:]
     for index, plane in enumerate(cells):
-        for box in runs(plane):
-            left, top, right, bottom = (side * CELL for side in box)
+        for left, top, right, bottom in (runs(plane) * CELL).tolist():
             right, bottom = min(right, width), min(bottom, height)
             output[index, :, top:bottom, left:right] = before[
                 index, :, top - move.down : bottom - move.down, left - move.right : right - move.right

@@ -117,7 +117,7 @@ def test_the_canvas_that_costs_least_is_taken() -> None:
 def test_boxes_cover_the_cells_and_are_joined_where_that_costs_less() -> None:
     cells = np.zeros((40, 60), dtype=bool)
     cells[3:20, 5:7] = cells[4:6, 9:12] = cells[30:35, 50:] = True
-    assert sorted(runs(cells)) == [(5, 3, 7, 20), (9, 4, 12, 6), (50, 30, 60, 35)]
+    assert sorted(runs(cells).tolist()) == [[5, 3, 7, 20], [9, 4, 12, 6], [50, 30, 60, 35]]
     apart, joined = (sorted(boxes_over(cells, margin=margin, each=0)) for margin in (0, 5))
     assert apart == [((5, 7), (3, 20)), ((9, 12), (4, 6)), ((50, 60), (30, 35))]
     assert joined == [((5, 12), (3, 20)), ((50, 60), (30, 35))]
