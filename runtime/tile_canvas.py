@@ -28,8 +28,7 @@ _REACHES = 4
 smaller one the margin is most of the work."""
 
 _SIZES = 3
-"""Of canvases, each for a square twice as wide as the one before. Without the third, what scrolling leaves over takes a
-fifth longer."""
+"""Of canvases, each twice as wide as the one before. Without the third, what scrolling leaves takes a fifth longer."""
 
 _LEAST = 2
 """Cells along the shorter side of what is cut off a box to fill a canvas."""
@@ -102,15 +101,15 @@ def canvases_for(width: int, height: int, *, halo: int, multiple: int, period: i
     grid = math.lcm(multiple, period)
     padded = padded_size(width, height, multiple=multiple)
     square = 2 ** max(1, math.ceil(math.log2(max(1, _REACHES * halo / BLOCK)))) * BLOCK
+    least = -(-(square + 2 * halo + grid - 1) // grid) * grid
     found = []
     for _ in range(_SIZES):
-        least = square + 2 * halo + grid - 1
         # What ends with the frame lies at the end of the canvas, and there too it must start at a multiple of the grid.
         wide, high = (min(side, least + (side - least) % grid) for side in padded)
         if wide * high > padded[0] * padded[1] / 4:
             break
         found.append(Canvas(size=(wide, high), frame=(width, height), padded=padded, halo=halo, grid=grid))
-        square *= 2
+        least *= 2
     return found
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chosen", "cheapest_windows", "cuts_over"]
 
-_EACH = (32 / CELL) ** 2
+_EACH = (64 / CELL) ** 2
 """A box takes so many cells' time besides its own: what it costs to lay it out, and the gaps that are left."""
 
 

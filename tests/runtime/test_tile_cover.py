@@ -108,6 +108,7 @@ def test_the_canvas_that_costs_least_is_taken() -> None:
     assert taken([0.01, 0.03, 0.1]) == [0]
     wanted[0, 20:34, 20:34] = True  # more than the smallest holds
     assert taken([0.01, 0.03, 0.1]) in ([1], [0, 1])
+    wanted[0, 20:46, 20:46] = True  # more than the second holds
     assert taken([0.1, 0.11, 0.111]) == [2]
     assert taken([1.0, 1.0, 1.0]) is None  # the whole frame costs no more
     wanted[...] = True
