@@ -112,7 +112,7 @@ def test_the_canvas_that_costs_least_is_taken() -> None:
     assert taken([0.1, 0.11, 0.111]) == [2]
     assert taken([1.0, 1.0, 1.0]) is None  # the whole frame costs no more
     wanted[...] = True
-    assert taken([0.01, 0.03, 0.1]) is None
+    assert taken([0.02, 0.05, 0.2]) is None
 
 
 def test_boxes_cover_the_cells_and_are_joined_where_that_costs_less() -> None:
