@@ -6,7 +6,7 @@ import torch
 
 from postfilter.quality.images import jpeg_round_trip
 from postfilter.quality.metrics import blocking_effect
-from postfilter.training.losses import excess_blocking, patch_error
+from postfilter.training.losses import excess_blocking, patch_error, relative_error
 from postfilter.training.pool import PatchPool
 
 BT601_STUDIO = np.array([65.481, 128.553, 24.966]) / 255
@@ -50,3 +50,24 @@ def test_patches_on_a_grid_keep_the_block_edges_in_place_when_turned(pair):
         return float(excess_blocking(*patches, torch.from_numpy(batch.errors)))
 
     assert blocking(grid=8) > 3 * blocking(grid=1)
+
+
+def test_the_relative_error_is_in_units_of_the_picture_s_own():
+    clean = torch.zeros(2, 1, 16, 16)
+    degraded = clean + torch.tensor([2.0, 20.0]).view(2, 1, 1, 1) / 255
+    errors = torch.tensor([4.0, 400.0])
+    # Twice the error is twice the loss, whether the picture was coded well or badly.
+    assert float(relative_error(degraded, clean, degraded, errors, harm=0)) == pytest.approx(1, abs=0.01)
+    assert float(relative_error(2 * degraded, clean, degraded, errors, harm=0)) == pytest.approx(2, abs=0.01)
+
+
+def test_harm_weighs_only_patches_that_became_worse():
+    clean = torch.zeros(2, 1, 16, 16)
+    degraded = clean + 10 / 255
+    errors = torch.full((2,), 100.0)
+    factors = torch.tensor([0.5, 1.5]).view(2, 1, 1, 1)
+    plain, harmed = (float(relative_error(degraded * factors, clean, degraded, errors, harm=harm)) for harm in (0, 2))
+    # Of two patches one is worse by half of the picture's error.
+    assert harmed - plain == pytest.approx(2 * 0.5 / 2, abs=0.01)
+    better, harmless = (float(relative_error(degraded / 2, clean, degraded, errors, harm=harm)) for harm in (0, 2))
+    assert better == harmless

@@ -18,7 +18,8 @@ from postfilter.training.trainer import learning_rate_share
 @pytest.fixture(scope="module")
 def data(photograph):
     pool = jpeg_pool([photograph[:256], photograph[256:384]], layout="luma", qualities=(10,))
-    return TrainingData(pool=pool, first=None, validation=jpeg_pool([photograph[384:]], layout="luma", qualities=(10,)))
+    held_out = jpeg_pool([photograph[384:]], layout="luma", qualities=(10,))
+    return TrainingData(pool=pool, first=None, validation={"jpeg 10": held_out})
 
 
 def recipe(steps: int, **change: object) -> Recipe:
