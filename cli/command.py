@@ -41,7 +41,7 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """Print one line of what is going on."""
-        self.console.print(text, style="dim", highlight=False, markup=False)
+        self.console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print one line that the user should not miss."""

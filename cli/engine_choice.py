@@ -27,15 +27,20 @@ FILTER_PRECISION = "fp16"
 """What filters fastest; export-engine verifies that it stays the same filter."""
 
 
-def add_engine_choice(parser: Options) -> None:
-    """Add `--engine` and `--model`, of which one may be given, and what a model's engine is built and run with."""
+def add_engine_choice(parser: Options, *, default: str | None = None) -> None:
+    """Add `--engine` and `--model`, of which one may be given, and what a model's engine is built and run with.
+
+    Args:
+        parser: of the command.
+        default: what is done without either, for the help; `open_chosen_engine` takes `DEFAULT_FILTER`.
+    """
+    told = default or f"{DEFAULT_FILTER}, in {FILTER_PRECISION} unless another precision is asked for"
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--engine", type=Path, metavar="DIR", help="an engine that export-engine made")
     choice.add_argument(
         "--model",
         metavar="NAME",
-        help="a model whose engine is built now and kept in the cache "
-        f"(default: {DEFAULT_FILTER}, in {FILTER_PRECISION} unless another precision is asked for)",
+        help=f"a model whose engine is built now and kept in the cache (default: {told})",
     )
     add_build_options(parser)
     add_device_options(parser)

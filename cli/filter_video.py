@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postfilter.cli.command import Command, Reporter, another_interrupt_ends
-from postfilter.cli.engine_choice import add_engine_choice, add_guard, open_chosen_engine, open_reference_engine
+from postfilter.cli.engine_choice import (
+    DEFAULT_FILTER,
+    add_engine_choice,
+    add_guard,
+    open_chosen_engine,
+    open_reference_engine,
+)
+from postfilter.cli.model_choice import choose_by_speed
 from postfilter.cli.realtime import (
     PRESET,
     add_realtime_options,
@@ -34,6 +41,7 @@ examples:
   filter-video in.mp4 - --sink null        measure without encoding
   filter-video rtsp://camera/ out.mkv --realtime        record until Ctrl-C"""
 _PRESET = "veryfast"
+_CHOSEN = f"the best that this machine runs in real time for the clip; with --realtime {DEFAULT_FILTER}"
 
 
 def main() -> int:
@@ -44,7 +52,7 @@ def main() -> int:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=place, metavar="INPUT", help="a video, 8 to 16 bits a sample")
     parser.add_argument("output", type=place, metavar="OUTPUT", nargs="?", help="the suffix names the container")
-    add_engine_choice(parser.add_argument_group("engine"))
+    add_engine_choice(parser.add_argument_group("engine"), default=_CHOSEN)
     filtering = parser.add_argument_group("what is filtered")
     filtering.add_argument(
         "--skip-below-qp",
@@ -103,39 +111,42 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     target = None if arguments.sink == "null" else arguments.output
     # What can be refused at once is refused before an engine is built.
     encoding = {"codec": arguments.codec, "crf": arguments.crf, "preset": arguments.preset or _PRESET}
-    EncoderSettings(**encoding)
+    settings = EncoderSettings(**encoding)
     clip = probe(arguments.input)
     if target is not None:
         check_target(target, source=arguments.input, overwrite=arguments.overwrite)
     elif arguments.sink == "file":
         raise OutputError("no output is named; give one, or --sink null to measure only")
-    with (
-        watching(arguments) as watch,
-        open_chosen_engine(arguments, reporter, bit_depth=clip.bit_depth) as engine,
-        reporter.progress(arguments.input.name) as update,
-    ):
-        result = filter_video(
-            arguments.input,
-            target,
-            engine,
-            **encoding,
-            reference=arguments.reference,
-            skip_below_qp=arguments.skip_below_qp,
-            tile_reuse=arguments.tile_reuse,
-            hwaccel=arguments.hwaccel,
-            overwrite=arguments.overwrite,
-            strict=arguments.strict,
-            guard=arguments.guard,
-            guard_engine=lambda: open_reference_engine(engine, arguments, reporter),
-            resume=arguments.resume,
-            observers=watch.observers,
-            on_progress=watch.progress(update, engine.manifest),
-            on_interrupt=lambda: _finish_first(reporter),
-        )
-        watch.finish(result, engine.manifest)
+    with watching(arguments) as watch:
+        # Watched already: it may build engines.
+        choice = choose_by_speed(arguments, clip, reporter, encoding=None if target is None else settings)
+        with (
+            open_chosen_engine(arguments, reporter, bit_depth=clip.bit_depth) as engine,
+            reporter.progress(arguments.input.name) as update,
+        ):
+            result = filter_video(
+                arguments.input,
+                target,
+                engine,
+                **encoding,
+                reference=arguments.reference,
+                skip_below_qp=arguments.skip_below_qp,
+                tile_reuse=arguments.tile_reuse,
+                hwaccel=arguments.hwaccel,
+                overwrite=arguments.overwrite,
+                strict=arguments.strict,
+                guard=arguments.guard,
+                guard_engine=lambda: open_reference_engine(engine, arguments, reporter),
+                resume=arguments.resume,
+                observers=watch.observers,
+                on_progress=watch.progress(update, engine.manifest),
+                on_interrupt=lambda: _finish_first(reporter),
+            )
+            watch.finish(result, engine.manifest)
     for warning in result.warnings:
         reporter.warn(warning)
     content = result.as_json()
+    content["choice"] = choice
     if arguments.engine is not None:
         content["engine"] = str(arguments.engine)
     return content

@@ -222,6 +222,8 @@ def _engine_folders(arguments: argparse.Namespace, reporter: Reporter) -> list[P
     else:
         model = arguments.model or DEFAULT_FILTER
         precision = arguments.precision or FILTER_PRECISION
+        if arguments.model is None:
+            reporter.note(f"{model} {precision}, or less where the machine falls behind; --model NAME to choose")
         first = chosen_folder(model, _asking(arguments, precision), on_step=reporter.note)
         fallbacks = [(name, _FALLBACK_PRECISION) for name in _cheaper(model, precision)]
     if arguments.fallback_engine is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,3 +65,25 @@ class ModelCard:
         """How the shipped weights were made: data, recipe, results, licence note; empty where none are shipped."""
         path = self.weights_path.with_suffix(".json")
         return json.loads(path.read_text()) if path.exists() else {}
+
+    def gain_db(self, codec: str, qp: float) -> float | None:
+        """What the shipped weights gained where they were evaluated, ΔPSNR in dB: to rank models by.
+
+        Args:
+            codec: that a clip was coded with, `h264`, `hevc` or another; models that were not evaluated on it are taken
+                by all codecs that they were evaluated on.
+            qp: of the clip, on the scale of H.264 and HEVC; the nearest that was evaluated counts.
+
+        Returns:
+            The mean over the clips of the evaluation, or over its JPEG pictures of all qualities where it has no clips;
+            None where the weights come without results.
+        """
+        rows = self.training().get("results", {}).get("rows", [])
+        clips = [row for row in rows if "delta_psnr" in row]
+        clips = [row for row in clips if row["codec"] == codec] or clips
+        if clips:
+            nearest = min((row["qp"] for row in clips), key=lambda each: abs(each - qp))
+            return statistics.fmean(row["delta_psnr"] for row in clips if row["qp"] == nearest)
+        coded = {row["quality"]: row["psnr"] for row in rows if row.get("method") == "jpeg"}
+        gains = [row["psnr"] - coded[row["quality"]] for row in rows if row.get("method") == self.name]
+        return statistics.fmean(gains) if gains else None
