@@ -16,7 +16,7 @@ from postfilter import export, models
 from postfilter.cli.command import Reporter
 from postfilter.cli.filter_video import main
 from postfilter.cli.model_choice import choose_by_speed
-from postfilter.errors import MissingDependencyError, VerificationError
+from postfilter.errors import ArtefactError, MissingDependencyError, PostfilterError, VerificationError
 from postfilter.video import probe
 from postfilter.video.choosing import beginning
 from postfilter.video.choosing import engines as engines_module
@@ -93,6 +93,8 @@ def test_a_clip_is_filtered_by_what_was_measured_and_the_second_run_measures_not
     status, again, err = run(clip_pair.coded, "--fp32")
     assert status == 0 and again["choice"] == choice | {"cached": True}
     assert err.splitlines() == [line]
+    status, quietly, err = run(clip_pair.coded, "--fp32", "--quiet")
+    assert status == 0 and quietly["choice"] == again["choice"] and err == ""
 
 
 @pytest.mark.parametrize(
@@ -149,11 +151,6 @@ def test_rgb_clips_are_filtered_by_models_for_rgb(tmp_path: Path, monkeypatch: p
     assert [each.model for each in choose_model(clip, probe(clip), FP32).candidates] == ["fastarcnn"]
 
 
-def test_quiet_says_nothing(run: Any, clip_pair: Any) -> None:
-    status, told, err = run(clip_pair.coded, "--fp32", "--quiet")
-    assert status == 0 and told["choice"]["model"] and err == ""
-
-
 def test_a_named_engine_is_no_choice(run: Any, clip_pair: Any, luma_engine: Path) -> None:
     status, told, _ = run(clip_pair.coded, "--engine", luma_engine)
     assert status == 0 and told["choice"] is None
@@ -181,19 +178,23 @@ def test_without_torch_the_cache_is_chosen_from(
     assert status == 1 and told is None and "postfilter[export]" in err and "Traceback" not in err
 
 
-def test_a_precision_that_was_refused_is_not_tried_again(clip_pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = []
+@pytest.mark.parametrize("error", [VerificationError("it is no faster here"), ArtefactError("no 10 bits here")])
+def test_a_precision_that_was_refused_is_not_tried_again(
+    clip_pair: Any, monkeypatch: pytest.MonkeyPatch, error: PostfilterError
+) -> None:
+    clip, card, tried = probe(clip_pair.coded), models.card("fastarcnn-luma"), []
+    folder, _ = Engines(clip, FP32, Kept(), print).measured(card)
 
     def build(model: str, *, precision: str, **_: Any) -> Path:
         tried.append(precision)
         if precision == "int8":
-            raise VerificationError("it is no faster here")
-        return Path(precision)
+            raise error
+        return folder
 
     monkeypatch.setattr(export, "cached_engine", build, raising=False)
-    engines = Engines(probe(clip_pair.coded), Wishes(), Kept(), print)
+    engines = Engines(clip, Wishes(), Kept(), print)
     for _ in range(2):
-        assert engines.engine(models.card("fastarcnn-luma")) == ("fp16", Path("fp16"))
+        assert engines.measured(card)[0] == folder
     assert tried == ["int8", "fp16", "fp16"]
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postfilter.errors import MissingDependencyError, PostfilterError, VerificationError, WeightsError
+from postfilter.errors import ArtefactError, MissingDependencyError, PostfilterError, VerificationError, WeightsError
 from postfilter.runtime import load_engine, read_manifest
 from postfilter.runtime.backend import usable_cores
 from postfilter.video.choosing.beginning import engine_seconds
@@ -60,65 +60,48 @@ class Engines:
         found = cached_standing(self.parts(card, precision))
         return found.engine if found.current else None
 
-    def standing(self, card: ModelCard) -> tuple[str, Path] | None:
-        """Return precision and folder of the engine to be taken, if it is in the cache.
+    def standing(self, card: ModelCard) -> bool:
+        """Whether the engine to be taken is in the cache: in the first precision that was not refused.
 
-        That is the first precision which was not refused; where nothing can be built, the first that is there.
+        Where nothing can be built, any of them will do.
         """
         for precision in self.ladder:
-            folder = self.current(card, precision)
-            if folder is not None:
-                return precision, folder
-            if can_build() and not self._was_refused(card, precision):
-                return None
-        return None
+            if self._refusal(card, precision) is not None:
+                continue
+            if self.current(card, precision) is not None:
+                return True
+            if can_build():
+                return False
+        return False
 
-    def engine(self, card: ModelCard) -> tuple[str, Path]:
-        """Return precision and folder of the fastest engine that is the same filter, built if need be.
+    def measured(self, card: ModelCard) -> tuple[Path, float]:
+        """Return the fastest engine that is the same filter and takes the clip, and what it takes for a frame.
+
+        What is not in the cache is built, and what is not known of its speed is measured.
+
+        Returns:
+            Its folder, and processor time in seconds.
 
         Raises:
             PostfilterError: there is none, and none can be built.
         """
-        from postfilter.export import build_key, cached_engine
+        from postfilter.export import cached_engine
 
-        standing = self.standing(card)
-        if standing is not None:
-            return standing
-        if not can_build():
-            absent = ModuleNotFoundError("No module named 'torch' or 'onnx'", name="torch")
-            raise MissingDependencyError(
-                "torch",
-                "no engine that fits is in this machine's cache, and building one",
-                "export",
-                absent,
-                remedy="install postfilter[export] here, or make an engine with export-engine elsewhere and give its "
-                "folder with --engine",
-            )
         failure: PostfilterError | None = None
         for precision in self.ladder:
-            if self._was_refused(card, precision):
+            if self._refusal(card, precision) is not None:
+                continue
+            folder = self.current(card, precision)
+            if folder is None and not can_build():
                 continue
             try:
-                return precision, cached_engine(card.name, precision=precision, backend=BACKEND, on_step=self._step)
-            except (VerificationError, WeightsError) as error:
+                folder = folder or cached_engine(card.name, precision=precision, backend=BACKEND, on_step=self._step)
+                return folder, self._seconds(card, precision, folder)
+            # It is no longer the same filter or no faster, has no ranges for int8, or does not take so many bits.
+            except (VerificationError, WeightsError, ArtefactError) as error:
                 failure = error
-                self._kept.put("refused", build_key(self.parts(card, precision)), str(error))
-        raise failure or VerificationError(f"{card.name} was refused in {', '.join(self.ladder)}; name another --model")
-
-    def seconds(self, card: ModelCard, precision: str, folder: Path) -> float:
-        """Return the processor time of a whole frame of the clip, measured for its class of sizes now or before."""
-        clip, wishes = self._clip, self._wishes
-        samples = clip.width * clip.height
-        size = next((name for name, most in _CLASSES.items() if samples <= most), "larger")
-        run = [clip.bit_depth, usable_cores(), wishes.threads, wishes.requests, wishes.piece, wishes.memory_limit_mb]
-        key = f"{card.name} {precision} {size} {digest([read_manifest(folder).build_key, *run])}"
-        kept = self._kept.get("seconds_per_megapixel", key)
-        if not isinstance(kept, float):
-            self._step(f"measuring {card.name} {precision} at {clip.width}x{clip.height}")
-            with self.open(folder) as engine:
-                kept = engine_seconds(engine, width=clip.width, height=clip.height) / (samples / 1e6)
-            self._kept.put("seconds_per_megapixel", key, kept)
-        return kept * samples / 1e6
+                self._kept.put("refused", self._refusal_key(card, precision), str(error))
+        raise failure or self._none(card)
 
     def open(self, folder: Path) -> Engine:
         """Return the engine in a folder as the run will load it."""
@@ -132,10 +115,40 @@ class Engines:
             memory_limit_mb=wishes.memory_limit_mb,
         )
 
-    def _was_refused(self, card: ModelCard, precision: str) -> bool:
-        from postfilter.export import build_key
+    def _seconds(self, card: ModelCard, precision: str, folder: Path) -> float:
+        """The processor time of a whole frame of the clip, measured for its class of sizes now or before."""
+        clip, wishes = self._clip, self._wishes
+        samples = clip.width * clip.height
+        size = next((name for name, most in _CLASSES.items() if samples <= most), "larger")
+        run = [clip.bit_depth, usable_cores(), wishes.threads, wishes.requests, wishes.piece, wishes.memory_limit_mb]
+        key = f"{card.name} {precision} {size} {digest([read_manifest(folder).build_key, *run])}"
+        kept = self._kept.get("seconds_per_megapixel", key)
+        if not isinstance(kept, float):
+            self._step(f"measuring {card.name} {precision} at {clip.width}x{clip.height}")
+            with self.open(folder) as engine:
+                kept = engine_seconds(engine, width=clip.width, height=clip.height) / (samples / 1e6)
+            self._kept.put("seconds_per_megapixel", key, kept)
+        return kept * samples / 1e6
 
-        return self._kept.get("refused", build_key(self.parts(card, precision))) is not None
+    def _refusal(self, card: ModelCard, precision: str) -> Any:
+        """Why this precision was refused before; None where it was not."""
+        return self._kept.get("refused", self._refusal_key(card, precision))
+
+    def _refusal_key(self, card: ModelCard, precision: str) -> str:
+        return f"{card.name} {precision} {self._clip.bit_depth} bits {digest(self.parts(card, precision))}"
+
+    def _none(self, card: ModelCard) -> PostfilterError:
+        if can_build():
+            refused = [f"{each}: {self._refusal(card, each)}" for each in self.ladder]
+            return VerificationError(f"no engine of {card.name} does for this clip ({'; '.join(refused)})")
+        return MissingDependencyError(
+            "torch",
+            "no engine that fits is in this machine's cache, and building one",
+            "export",
+            ModuleNotFoundError("No module named 'torch' or 'onnx'", name="torch"),
+            remedy="install postfilter[export] here, or make an engine with export-engine elsewhere and give its "
+            "folder with --engine",
+        )
 
 
 def can_build() -> bool:

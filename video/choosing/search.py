@@ -137,9 +137,7 @@ class _Search:
         index, card = ranked.index(candidate), models.card(candidate.model)
         try:
             if card.name not in self._seconds:
-                precision, folder = self._engines.engine(card)
-                self._folders[card.name] = folder
-                self._seconds[card.name] = self._engines.seconds(card, precision, folder)
+                self._folders[card.name], self._seconds[card.name] = self._engines.measured(card)
         except PostfilterError as error:
             self._failure = error
             ranked[index] = replace(candidate, reason=str(error))
