@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
+import sys
+import time
+from contextlib import redirect_stdout
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +19,15 @@ from postfilter.errors import MissingDependencyError, PostfilterError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from postfilter.training import Processes, Recipe
+
 __all__ = ["COMMAND", "main"]
 
 _RECIPE_OPTIONS = (
     "jpeg_quality",
+    "jpeg_sampling",
+    "jpeg_tables",
+    "jpeg_twice",
     "qp",
     "clip_scale",
     "steps",
@@ -36,7 +47,10 @@ _SUMMARY = """Train a model's weights, resumably, with the validation gain as it
   train-model fastarcnn-luma --images photos/ --clips clean/*.mp4 --degradation mixed --output runs/luma
   train-model fastarcnn --images photos/ --output runs/fastarcnn --resume
 
-The run folder holds weights.safetensors (for --weights elsewhere), recipe.json, log.jsonl, checkpoint.pt, curve.png."""
+  torchrun --nproc-per-node 2 -m postfilter train-model fastarcnn --images photos/
+
+The run folder holds weights.safetensors (for --weights elsewhere), recipe.json, made_by.jsonl, log.jsonl, checkpoint.pt
+and curve.png."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument(
         "--degradation",
-        choices=("jpeg", "h264", "hevc", "mixed"),
-        help="default: jpeg for RGB, mixed for luma",
+        choices=("jpeg", "h264", "hevc", "mixed", "mpeg2", "av1", "all"),
+        help="default: jpeg for RGB, mixed (H.264 and HEVC) for luma",
     )
     data.add_argument(
         "--jpeg-quality",
@@ -60,6 +74,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="Q",
         help="each as often as listed (default: 10 10 15 20 30 40)",
+    )
+    data.add_argument(
+        "--jpeg-sampling", nargs="+", metavar="S", help="chroma sampling, as often as listed (default: 4:2:0)"
+    )
+    data.add_argument(
+        "--jpeg-tables", type=float, metavar="SHARE", help="of pictures with Photoshop's tables instead (default: 0)"
+    )
+    data.add_argument(
+        "--jpeg-twice", type=float, metavar="SHARE", help="of pictures saved before on other blocks (default: 0)"
     )
     data.add_argument(
         "--qp", type=int, nargs=2, metavar=("LOW", "HIGH"), help="constant QPs to code at (default: 20 47)"
@@ -117,17 +140,26 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> Result:
         given["steps"] = None
     if arguments.weights is not None:
         given["start"] = arguments.weights
-    recipe = training.Recipe(model=name, **given)
+    with training.joined() as processes:
+        return _train(training.Recipe(model=name, **given), arguments, reporter, processes)
+
+
+def _train(recipe: Recipe, arguments: argparse.Namespace, reporter: Reporter, processes: Processes) -> Result:
+    from postfilter import training
+
+    name = recipe.model
     output = arguments.output or Path("runs") / name
     # Before the pictures are degraded, which can take minutes.
-    training.RunFolder.check(output, recipe, resume=arguments.resume)
-    with reporter.progress(f"degrading with {degradation}") as update:
+    processes.share(recipe.batch_size)
+    processes.from_first(lambda: training.RunFolder.check(output, recipe, resume=arguments.resume))
+    with reporter.progress(f"degrading with {recipe.degradation}") as update:
         data = training.load_data(
             recipe,
             images=arguments.images,
             clips=arguments.clips,
             validation=arguments.validation,
             cache=arguments.cache,
+            processes=processes,
             on_progress=update,
         )
     if arguments.epochs is not None:
@@ -141,7 +173,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> Result:
             output=output,
             resume=arguments.resume,
             weights=_weights(arguments.weights),
-            on_progress=update,
+            processes=processes,
+            on_progress=update if reporter.console.is_terminal else _Lines(reporter, recipe),
         )
     return {
         "model": name,
@@ -164,6 +197,28 @@ def render(result: Result, console: Console) -> None:
     )
 
 
+class _Lines:
+    """Tells of a long run where no bar moves: a line after each validation."""
+
+    def __init__(self, reporter: Reporter, recipe: Recipe) -> None:
+        self._reporter, self._recipe = reporter, recipe
+        self._started, self._told = time.monotonic(), math.nan
+        self._first: float | None = None
+
+    def __call__(self, done: float, total: float, *, gain_db: float, steps_per_second: float, **_: float) -> None:
+        if self._first is None:
+            self._first = done
+        if gain_db == self._told or math.isnan(gain_db):
+            return
+        self._told = gain_db
+        elapsed = time.monotonic() - self._started
+        left = elapsed * (total - done) / max(done - self._first, 1e-9)
+        self._reporter.note(
+            f"{done / total:.1%}  gain {gain_db:+.4f} dB  {steps_per_second:.2f} steps/s  "
+            f"{timedelta(seconds=round(left))} left"
+        )
+
+
 def _weights(given: str | None) -> Path | None:
     """A model's name stands for its shipped weights."""
     if given is None:
@@ -175,5 +230,9 @@ COMMAND = Command(name="train-model", summary=_SUMMARY, add_arguments=add_argume
 
 
 def main() -> int:
-    """Run the command; return its exit status."""
-    return COMMAND.main()
+    """Run the command; return its exit status. Of several processes of torchrun the first alone prints a result."""
+    if os.environ.get("RANK", "0") == "0":
+        return COMMAND.main()
+    sys.argv.append("--quiet")
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        return COMMAND.main()

@@ -1,77 +1,245 @@
-"""From folders of images and clips to pools of degraded and clean pictures."""
+"""What a recipe trains and validates on: from folders and clips to pools of pictures."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
-import numpy as np
-
+from postfilter import models
 from postfilter.errors import InputError
-from postfilter.models import Layout
-from postfilter.quality.images import jpeg_round_trip
-from postfilter.runtime.further_inputs import BLOCK
-from postfilter.training.degradation import scaled, to_layout
+from postfilter.quality.clips import clip_files
+from postfilter.quality.images import image_files
+from postfilter.runtime.sealed import user_cache
+from postfilter.training.coding import HIGHEST_QP, CodecName
+from postfilter.training.footage import Footage, pans_of, stretches_of
+from postfilter.training.jpeg import JpegMix, jpeg_pool
 from postfilter.training.pool import PatchPool, Samples
+from postfilter.training.processes import Processes
+from postfilter.training.recipe import Degradation, Recipe
+from postfilter.training.shots import CodingMix, Shot, code_shots
+from postfilter.training.stills import read_images
 
-__all__ = ["jpeg_pool", "qp_of_jpeg", "read_images"]
+__all__ = ["TrainingData", "load_data"]
+
+VALIDATION_PICTURES = 10
+VALIDATION_QUALITIES = (10, 20, 40)
+VALIDATION_QP = (22, 27, 32, 37, 42)
+# Fixed, so that every run of every recipe is validated on the same frames.
+VALIDATION_SEED = 5
+VALIDATION_FRAMES = (2, 5)
+VALIDATION_SCALE = 0.7
+
+_CODECS: dict[Degradation, tuple[CodecName, ...]] = {
+    "h264": ("h264",),
+    "hevc": ("hevc",),
+    "mixed": ("h264", "hevc", "hevc"),
+    "mpeg2": ("mpeg2",),
+    "av1": ("av1",),
+    "all": ("h264", "hevc", "hevc", "mpeg2", "av1"),
+}
 
 
-def read_images(paths: Sequence[Path], *, minimum: int) -> Iterator[Samples]:
-    """Yield each picture as uint8 R'G'B' [H, W, 3], cropped to even sides; those under `minimum` samples are left out.
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The pools of one run."""
 
-    Raises:
-        InputError: a file cannot be read.
-    """
-    for path in paths:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise InputError(f"{path} is not a readable image; remove it from the folder")
-        height, width = (side & ~1 for side in picture.shape[:2])
-        if min(height, width) >= minimum:
-            yield np.ascontiguousarray(picture[:height, :width, ::-1], np.uint8)
+    pool: PatchPool
+    """What is trained on."""
+    first: PatchPool | None
+    """JPEG pictures for the first share of a run on a video codec (`Recipe.jpeg_first`)."""
+    validation: Mapping[str, PatchPool]
+    """What the weights are chosen on, by codec and quality, such as `hevc 37`; each counts the same."""
 
 
-def jpeg_pool(
-    pictures: Sequence[Samples],
+def load_data(
+    recipe: Recipe,
     *,
-    layout: Layout,
-    qualities: Sequence[int],
-    scales: Sequence[float] = (1.0,),
+    images: Sequence[Path] = (),
+    clips: Sequence[Path] = (),
+    validation: Path | None = None,
+    cache: Path | None = None,
+    processes: Processes | None = None,
     on_progress: Callable[..., None] | None = None,
-) -> PatchPool:
-    """Compress every picture at every quality.
+) -> TrainingData:
+    """Read and degrade what a recipe trains on and chooses on.
 
     Args:
-        pictures: uint8 R'G'B' [H, W, 3], sides even.
-        layout: of the samples in the pool.
-        qualities: OpenCV's JPEG qualities.
-        scales: sizes at which to use each picture; below 1 the source's own artefacts shrink and detail grows denser.
+        recipe: decides the degradation and the seed.
+        images: folders of pictures; stills are panned over where the degradation is a video codec.
+        clips: 8-bit 4:2:0 clips, or folders of them, for video codecs only.
+        validation: a folder of pictures to choose on, about ten of them, evenly spaced; where None, that many of
+            `images` are held out.
+        cache: folder that keeps coded video; the user's own where None.
+        processes: those that call this at once, with the same arguments; they share the work on video.
         on_progress: called as `on_progress(done, total)`.
+
+    Raises:
+        InputError: nothing to train or to choose on, an unreadable file, or an RGB model with a video codec.
     """
-    degraded: list[Samples] = []
-    clean: list[Samples] = []
-    levels: list[Samples] = []
-    for done, picture in enumerate(pictures):
-        for scale in scales:
-            resized = scaled(picture, scale)
-            target = to_layout(resized, layout)
-            for quality in qualities:
-                degraded.append(to_layout(jpeg_round_trip(resized, quality=quality), layout))
-                clean.append(target)
-                blocks = tuple(-(-side // BLOCK) for side in target.shape[1:])
-                levels.append(np.full(blocks, qp_of_jpeg(quality), np.uint8))
-        if on_progress is not None:
-            on_progress(done + 1, len(pictures))
-    return PatchPool(degraded, clean, levels)
+    if not images and validation is None:
+        raise InputError("no pictures to choose the weights on; give --images or --validation with a folder of them")
+    paths = [path for folder in images for path in image_files(folder)]
+    candidates = image_files(validation) if validation is not None else paths
+    # Of a few pictures to train on no more than every fifth is held out.
+    step = max(1 if validation is not None else 5, len(candidates) // VALIDATION_PICTURES)
+    held_out = candidates[::step]
+    if validation is None:
+        paths = sorted(set(paths) - set(held_out))
+    if recipe.degradation == "jpeg":
+        return _jpeg_data(recipe, paths, held_out, clips, on_progress)
+    coder = _Coder(recipe, cache or user_cache() / "shots", processes or Processes(), on_progress)
+    return _video_data(recipe, paths, held_out, clips, coder)
 
 
-def qp_of_jpeg(quality: int) -> int:
-    """Return the QP, as H.264 and HEVC count it, whose step is that of the DC coefficient of luma at a JPEG quality.
+def _jpeg_data(
+    recipe: Recipe,
+    trained_on: Sequence[Path],
+    chosen_on: Sequence[Path],
+    clips: Sequence[Path],
+    on_progress: Callable[..., None] | None,
+) -> TrainingData:
+    if clips:
+        raise InputError("clips train filters for video codecs; use --degradation mixed, or one of them, with --clips")
+    pictures = _read(chosen_on, recipe)
+    layout = models.card(recipe.model).layout
+    return TrainingData(
+        pool=_jpeg_pool(recipe, _read(trained_on, recipe), on_progress),
+        first=None,
+        validation={
+            f"jpeg {quality}": jpeg_pool(pictures, layout=layout, qualities=(quality,))
+            for quality in VALIDATION_QUALITIES
+        },
+    )
 
-    libjpeg scales the 16 of ITU-T T.81's example table (K.1) by 50 / quality below 50 and by 2 - quality / 50 above.
-    """
-    step = max(16 * (50 / quality if quality < 50 else 2 - quality / 50), 1)
-    return min(round(4 + 6 * math.log2(step)), 51)
+
+def _video_data(
+    recipe: Recipe, trained_on: Sequence[Path], chosen_on: Sequence[Path], clips: Sequence[Path], coder: _Coder
+) -> TrainingData:
+    if models.card(recipe.model).layout != "luma":
+        raise InputError(
+            f"{recipe.model} is an RGB model, and video codecs work on luma; "
+            f"use --degradation jpeg, or the model {recipe.model}-luma"
+        )
+    if not trained_on and not clips:
+        raise InputError("nothing to train on; give --images with a folder, --clips with videos, or both")
+    mix = CodingMix(codecs=_CODECS[recipe.degradation], quality=recipe.qp)
+    stretches = stretches_of(clip_files(clips), scale=recipe.clip_scale) if clips else []
+    pans = pans_of(trained_on, repeats=recipe.pans, scales=recipe.pan_scales, seed=recipe.seed)
+    tried = _validation_takes(recipe, chosen_on)
+    moving, panned, *shown = coder.code(
+        [_Take(stretches, mix, recipe.clip_repeats, recipe.seed), _Take(pans, mix, 1, recipe.seed), *tried.values()]
+    )
+    pool = _pool([*moving, *panned], frames=None)
+    _check_size(pool, recipe.patch_size)
+    jpeg_first = bool(trained_on) and recipe.jpeg_first > 0 and not recipe.start
+    return TrainingData(
+        pool=pool,
+        first=_jpeg_pool(recipe, _read(trained_on, recipe), None) if jpeg_first else None,
+        validation={name: _pool(shots, frames=VALIDATION_FRAMES) for name, shots in zip(tried, shown, strict=True)},
+    )
+
+
+def _validation_takes(recipe: Recipe, chosen_on: Sequence[Path]) -> dict[str, _Take]:
+    """What is coded to be validated on, by codec and QP."""
+    codecs = sorted(set(_CODECS[recipe.degradation]))
+    takes = {}
+    for turn, qp in enumerate(VALIDATION_QP):
+        for number, codec in enumerate(codecs):
+            # Where there are two codecs, each is tried on half of the pictures at each QP.
+            pictures = chosen_on[(turn + number) % len(codecs) :: len(codecs)]
+            if pictures and qp <= HIGHEST_QP[codec]:
+                pans = pans_of(pictures, repeats=1, scales=(VALIDATION_SCALE,), seed=VALIDATION_SEED)
+                mix = CodingMix(codecs=(codec,), quality=(qp, qp), constant=1, presets=("medium",))
+                takes[f"{codec} {qp}"] = _Take(pans, mix, 1, VALIDATION_SEED)
+    return takes
+
+
+class _Take(NamedTuple):
+    """Footage and how it is coded; see `code_shots`."""
+
+    footage: Sequence[Footage]
+    mix: CodingMix
+    repeats: int
+    seed: int
+
+
+class _Coder:
+    """Codes one take after the other, and tells how far all of them are."""
+
+    def __init__(
+        self, recipe: Recipe, cache: Path, processes: Processes, on_progress: Callable[..., None] | None
+    ) -> None:
+        self._cache, self._processes, self._on_progress = cache, processes, on_progress
+        self._threads = recipe.threads or max((os.cpu_count() or 1) // processes.local_count, 1)
+
+    def code(self, takes: Sequence[_Take]) -> list[list[Shot]]:
+        """Return the shots of each take."""
+        total = sum(len(take.footage) for take in takes)
+        before, shots = 0, []
+        for take in takes:
+            footage, mix, repeats, seed = take
+            shots.append(
+                code_shots(
+                    footage,
+                    mix,
+                    repeats=repeats,
+                    seed=seed,
+                    cache=self._cache,
+                    threads=self._threads,
+                    processes=self._processes,
+                    on_progress=self._telling(before, len(footage), total),
+                )
+            )
+            before += len(footage)
+        return shots
+
+    def _telling(self, before: int, count: int, total: int) -> Callable[..., None]:
+        def tell(done: int, share: int) -> None:
+            if self._on_progress is not None:
+                self._on_progress(before + count * done // share, total)
+
+        return tell
+
+
+def _pool(shots: Sequence[Shot], *, frames: tuple[int, ...] | None) -> PatchPool:
+    chosen = [(shot, index) for shot in shots for index in frames or range(len(shot.clean)) if index < len(shot.clean)]
+    return PatchPool(
+        [shot.degraded[index][None] for shot, index in chosen],
+        [shot.clean[index][None] for shot, index in chosen],
+        [shot.qp[index] for shot, index in chosen],
+    )
+
+
+def _check_size(pool: PatchPool, patch_size: int) -> None:
+    smallest = min((picture.shape[1:] for picture in pool.clean), key=min)
+    if min(smallest) < patch_size:
+        raise InputError(
+            f"got footage of {smallest[1]}x{smallest[0]}, which holds no patch of {patch_size}x{patch_size}; "
+            "leave out the smallest pictures and clips, or use a smaller --patch-size"
+        )
+
+
+def _jpeg_pool(recipe: Recipe, pictures: list[Samples], on_progress: Callable[..., None] | None) -> PatchPool:
+    return jpeg_pool(
+        pictures,
+        layout=models.card(recipe.model).layout,
+        qualities=recipe.jpeg_quality,
+        scales=recipe.image_scales,
+        mix=JpegMix(tables=recipe.jpeg_tables, sampling=recipe.jpeg_sampling, twice=recipe.jpeg_twice),
+        seed=recipe.seed,
+        on_progress=on_progress,
+    )
+
+
+def _read(paths: Sequence[Path], recipe: Recipe) -> list[Samples]:
+    minimum = 2 * recipe.patch_size
+    pictures = list(read_images(paths, minimum=minimum))
+    if not pictures:
+        raise InputError(
+            f"all {len(paths)} images beside {paths[0] if paths else 'none'} are smaller than {minimum} samples; "
+            "use larger ones, or a smaller --patch-size"
+        )
+    return pictures

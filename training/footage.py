@@ -19,9 +19,8 @@ import numpy as np
 from postfilter.errors import InputError
 from postfilter.quality.codec import planes_of
 from postfilter.training.camera import drift, faded, grainy, lettered, sharpened
-from postfilter.training.data import read_images
-from postfilter.training.degradation import scaled, to_layout
 from postfilter.training.pool import Samples
+from postfilter.training.stills import read_images, scaled, to_layout
 
 __all__ = ["FRAMES", "Footage", "Pan", "Stretch", "pans_of", "stretches_of"]
 

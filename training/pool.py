@@ -73,6 +73,7 @@ class PatchPool:
         augmentation: bool,
         grid: int = 1,
         blind: float | None = None,
+        share: slice = slice(None),
     ) -> Batch:
         """Draw random patches, larger pictures more often in proportion to their area.
 
@@ -83,25 +84,31 @@ class PatchPool:
             augmentation: flip and turn each patch at random, the same for both of a pair.
             grid: patches begin at multiples of this, so that block edges stay where they are known to be.
             blind: append the QP, and withhold it from this share of the patches; None appends nothing.
+            share: the patches of the batch to return. All are drawn, so that several processes make up one batch.
         """
         channels = self.clean[0].shape[0]
         told = blind is not None
-        degraded = np.zeros((batch_size, channels + told, patch_size, patch_size), np.uint8)
-        clean = np.empty((batch_size, channels, patch_size, patch_size), np.uint8)
+        wanted = range(batch_size)[share]
+        degraded = np.zeros((len(wanted), channels + told, patch_size, patch_size), np.uint8)
+        clean = np.empty((len(wanted), channels, patch_size, patch_size), np.uint8)
         pictures = rng.choice(len(self.clean), batch_size, p=self._shares)
-        for index, picture in enumerate(pictures):
+        for number, picture in enumerate(pictures):
             height, width = self.clean[picture].shape[1:]
             top = int(rng.integers((height - patch_size) // grid + 1)) * grid
             left = int(rng.integers((width - patch_size) // grid + 1)) * grid
-            window = (slice(None), slice(top, top + patch_size), slice(left, left + patch_size))
             turns, flip = (int(rng.integers(4)), bool(rng.integers(2))) if augmentation else (0, False)
+            tell = self.qp is not None and blind is not None and rng.random() >= blind
+            if number not in wanted:
+                continue
+            index = wanted.index(number)
+            window = (slice(None), slice(top, top + patch_size), slice(left, left + patch_size))
             degraded[index, :channels] = _turned(self.degraded[picture][window], turns, flip)
             clean[index] = _turned(self.clean[picture][window], turns, flip)
-            if self.qp is not None and blind is not None and rng.random() >= blind:
+            if tell and self.qp is not None:
                 rows, columns = (np.arange(first, first + patch_size) // BLOCK for first in (top, left))
                 levels = as_codes(self.qp[picture][np.ix_(rows, columns)])
                 degraded[index, channels:] = _turned(levels[None], turns, flip)
-        return Batch(degraded, clean, self._errors[pictures])
+        return Batch(degraded, clean, self._errors[pictures[share]])
 
     @cached_property
     def _errors(self) -> npt.NDArray[np.float32]:

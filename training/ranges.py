@@ -15,10 +15,9 @@ from postfilter.quality import clip_files, image_files, jpeg_round_trip
 from postfilter.quality.codec import Codec, encode_decode
 from postfilter.quantize import Ranges, calibrate, calibration_crops
 from postfilter.runtime.further_inputs import FurtherInput, pack
-from postfilter.training.data import read_images
-from postfilter.training.degradation import to_layout
 from postfilter.training.footage import stretches_of
 from postfilter.training.pool import Samples
+from postfilter.training.stills import read_images, to_layout
 
 __all__ = ["coded_frames", "find_ranges"]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from postfilter.errors import InputError
 
-__all__ = ["DEGRADATIONS", "Degradation", "Recipe"]
+__all__ = ["DEGRADATIONS", "SAMPLINGS", "Degradation", "Recipe", "Sampling"]
 
-Degradation = Literal["jpeg", "h264", "hevc", "mixed"]
-DEGRADATIONS: tuple[Degradation, ...] = ("jpeg", "h264", "hevc", "mixed")
+Degradation = Literal["jpeg", "h264", "hevc", "mixed", "mpeg2", "av1", "all"]
+DEGRADATIONS: tuple[Degradation, ...] = ("jpeg", "h264", "hevc", "mixed", "mpeg2", "av1", "all")
+Sampling = Literal["4:2:0", "4:2:2", "4:4:4"]
+SAMPLINGS: tuple[Sampling, ...] = ("4:2:0", "4:2:2", "4:4:4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +23,16 @@ class Recipe:
     model: str
     """A name of `postfilter.models.names()`."""
     degradation: Degradation
-    """What makes the artefacts; `mixed` is H.264 and, twice as often, HEVC, whose artefacts are fainter."""
+    """What makes the artefacts; `mixed` is H.264 and, twice as often, HEVC, whose artefacts are fainter; `all` is that
+    and MPEG-2 and AV1."""
     jpeg_quality: tuple[int, ...] = (10, 10, 15, 20, 30, 40)
     """OpenCV's JPEG qualities, each as often as it is listed."""
+    jpeg_tables: float = 0.0
+    """Share of JPEG pictures quantized by the tables of Photoshop's presets instead, whatever the quality."""
+    jpeg_sampling: tuple[Sampling, ...] = ("4:2:0",)
+    """Chroma sampling of JPEG pictures, each as often as it is listed."""
+    jpeg_twice: float = 0.0
+    """Share of JPEG pictures compressed once before, on blocks that lie elsewhere: cropped and saved again."""
     image_scales: tuple[float, ...] = (1.0, 0.7)
     """Sizes at which stills are compressed; below 1 their own artefacts shrink and detail grows denser."""
     qp: tuple[int, int] = (20, 47)
@@ -81,6 +90,13 @@ class Recipe:
                 "the share of JPEG pictures must be at least 0 and below 1, the share of blind patches 0 to 1; "
                 f"got {self.jpeg_first} and {self.blind}"
             )
+        if not (0 <= self.jpeg_tables <= 1 and 0 <= self.jpeg_twice <= 1):
+            raise InputError(
+                "the shares of JPEG pictures with other tables and of those compressed twice must be 0 to 1; "
+                f"got {self.jpeg_tables} and {self.jpeg_twice}"
+            )
+        if not self.jpeg_sampling or not set(self.jpeg_sampling) <= set(SAMPLINGS):
+            raise InputError(f"chroma sampling must be of {', '.join(SAMPLINGS)}; got {list(self.jpeg_sampling)}")
         bad = [quality for quality in self.jpeg_quality if not 1 <= quality <= 100]
         if bad or not self.jpeg_quality:
             raise InputError(f"JPEG quality must be 1 to 100, got {list(self.jpeg_quality)}")
@@ -107,4 +123,13 @@ class Recipe:
 
     def as_json(self) -> dict[str, Any]:
         """The recipe as JSON would hold it (tuples as lists), for the run folder and the card."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return _json(asdict(self))
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The fields that have a default, as `as_json` has them."""
+        return _json({each.name: each.default for each in fields(cls) if each.default is not MISSING})
+
+
+def _json(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}

@@ -1,4 +1,7 @@
-"""The folder of a training run: recipe, log, checkpoint, weights, curve. Every file is written whole or not at all."""
+"""The folder of a training run: recipe, what made it, log, checkpoint, weights, curve.
+
+Every file is written whole or not at all, the logs line by line.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,14 @@ from typing import Any
 import torch
 
 from postfilter.errors import InputError, OutputError
+from postfilter.training.curve import draw_curve
+from postfilter.training.provenance import made_by
 from postfilter.training.recipe import Recipe
 
 __all__ = ["Checkpoint", "RunFolder"]
 
 RECIPE = "recipe.json"
+MADE_BY = "made_by.jsonl"
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -31,12 +37,17 @@ class Checkpoint:
     average: dict[str, Any]
     optimizer: dict[str, Any]
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a `Learner` loads."""
+        return {"network": self.network, "average": self.average, "optimizer": self.optimizer}
+
 
 class RunFolder:
-    """Use `RunFolder.open`.
+    """What a run leaves behind, and goes on from.
 
     Args:
-        path: an existing folder.
+        path: the folder; `open` makes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,23 +56,22 @@ class RunFolder:
         self._log = path / "log.jsonl"
         self._checkpoint = path / CHECKPOINT
 
-    @classmethod
-    def open(cls, path: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
+    def open(self, recipe: Recipe, *, resume: bool) -> None:
         """Make the folder, or take up the run that is in it.
 
         Raises:
             OutputError: it holds a run and `resume` is not asked for, or it cannot be written.
             InputError: the run in it has another recipe, or its files are damaged.
         """
-        cls.check(path, recipe, resume=resume)
+        self.check(self.path, recipe, resume=resume)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            _write(path / RECIPE, json.dumps(recipe.as_json(), indent=2).encode())
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write(self.path / RECIPE, json.dumps(recipe.as_json(), indent=2).encode())
+            _append(self.path / MADE_BY, made_by())
         except OSError as error:
             raise OutputError(
-                f"cannot write the run folder {path}: {error.strerror}; choose another --output"
+                f"cannot write the run folder {self.path}: {error.strerror}; choose another --output"
             ) from error
-        return cls(path)
 
     @classmethod
     def check(cls, path: Path, recipe: Recipe, *, resume: bool) -> None:
@@ -75,6 +85,8 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise InputError(f"{path / RECIPE} cannot be read ({error}); train anew in another --output") from error
         now = recipe.as_json()
+        # A run of an earlier release did what the defaults of later fields stand for.
+        before = Recipe.defaults() | before
         # How long to train and on how many threads may change between parts of a run.
         fixed = [key for key in now if key not in ("steps", "minutes", "threads")]
         changed = [f"{key} was {before.get(key)}, is {now[key]}" for key in fixed if before.get(key) != now[key]]
@@ -104,8 +116,7 @@ class RunFolder:
 
     def log(self, **figures: Any) -> None:
         """Append one line of figures."""
-        with self._log.open("a") as file:
-            file.write(json.dumps(figures) + "\n")
+        _append(self._log, figures)
 
     def history(self) -> list[dict[str, Any]]:
         """All logged figures, oldest first; a line that a kill left half-written is passed over."""
@@ -115,33 +126,18 @@ class RunFolder:
                 rows.append(json.loads(line))
         return rows
 
-    def draw_curve(self) -> Path:
-        """Draw loss and validation gain against time into `curve.png`; return its path."""
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-
-        history = self.history()
-        minutes = [row["seconds"] / 60 for row in history]
-        figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(7, 6), layout="constrained")
-        for name in history[0].get("gains_db", ()) if history else ():
-            above.plot(minutes, [row["gains_db"][name] for row in history], linewidth=0.8, alpha=0.7, label=name)
-        above.plot(minutes, [row["gain_db"] for row in history], color="black", label="mean")
-        above.legend(fontsize="x-small", ncols=2)
-        above.set_ylabel("validation ΔPSNR (dB)")
-        below.plot(minutes, [row["loss"] for row in history])
-        below.set_ylabel("training loss")
-        below.set_xlabel("minutes")
-        for axis in (above, below):
-            axis.grid(visible=True, alpha=0.3)
-        target = self.path / "curve.png"
-        figure.savefig(target, dpi=120)
-        pyplot.close(figure)
-        return target
+    def draw_curve(self) -> None:
+        """Draw the log into `curve.png`; without a log there is nothing to draw."""
+        if history := self.history():
+            draw_curve(history, self.path / "curve.png")
 
 
 def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + ".partial")
     temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,4 +1,4 @@
-"""The training loop: Adam, warm-up and cosine, and an average of the weights."""
+"""The training loop: draw, learn, validate, keep."""
 
 from __future__ import annotations
 
@@ -6,34 +6,27 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from postfilter import models
 from postfilter.models.weights import save_weights
-from postfilter.training.losses import BLOCK, excess_blocking, patch_error, relative_error
-from postfilter.training.pool import Batch, Samples
-from postfilter.training.pools import TrainingData
+from postfilter.training.data import TrainingData
+from postfilter.training.learner import Learner
+from postfilter.training.losses import BLOCK
+from postfilter.training.pool import Batch
+from postfilter.training.processes import Processes
 from postfilter.training.recipe import Recipe
 from postfilter.training.run_folder import Checkpoint, RunFolder
-from postfilter.training.start import start_as_identity, start_from
+from postfilter.training.schedule import Schedule
 from postfilter.training.validation import mean_gain_db
 
 __all__ = ["TrainingResult", "train"]
 
 CHECKPOINT_SECONDS = 120.0
-WARM_UP_SHARE = 0.02
-FINAL_LR_SHARE = 0.01
-# About the median of a run, on code values and on relative errors; it evens out the rare batch of hard patches, which
-# can throw a run off for good.
-MAX_GRADIENT_NORM, MAX_RELATIVE_GRADIENT_NORM = 5.0, 1.0
-# A shorter memory than Adam's own for the size of gradients, which changes from one pool to the next.
-BETAS = (0.9, 0.99)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +49,7 @@ def train(
     output: Path,
     resume: bool = False,
     weights: Path | None = None,
+    processes: Processes | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_progress: Callable[..., None] | None = None,
 ) -> TrainingResult:
@@ -68,168 +62,129 @@ def train(
         resume: continue from the folder's checkpoint, which must be of the same recipe; starts afresh where there is
             none.
         weights: start from these instead of random ones; see `start_from`.
+        processes: those that train together, of which this is one; each must call this with the same arguments.
         checkpoint_seconds: how often to validate and to write a checkpoint.
-        on_progress: called as `on_progress(done, total, loss=…, gain_db=…)`.
+        on_progress: called as `on_progress(done, total, loss=…, gain_db=…, steps_per_second=…)`.
 
     Raises:
         OutputError: the folder holds another run, or cannot be written.
-        InputError: the checkpoint is of another recipe.
+        InputError: the checkpoint is of another recipe, or the processes cannot share a batch evenly.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = models.build(recipe.model)
-    card = models.card(recipe.model)
-    start_as_identity(network)
-    if weights is not None:
-        start_from(network, weights, model=recipe.model)
-    _to_device(network, device)
-    average = models.build(recipe.model).requires_grad_(False).eval()
-    _to_device(average, device)
-    average.load_state_dict(network.state_dict())
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=BETAS)
-
-    folder = RunFolder.open(output, recipe, resume=resume)
-    step, seconds, best = 0, 0.0, -math.inf
-    checkpoint = folder.checkpoint()
-    if checkpoint is not None:
-        network.load_state_dict(checkpoint.network)
-        average.load_state_dict(checkpoint.average)
-        optimizer.load_state_dict(checkpoint.optimizer)
-        step, seconds, best = checkpoint.step, checkpoint.seconds, checkpoint.best
-
-    jpeg_share = recipe.jpeg_first if data.first is not None else 0.0
-    started = time.monotonic() - seconds
-    validated, loss_sum, loss_count, gain = seconds, 0.0, 0, math.nan
-    with ThreadPoolExecutor(1) as worker:
-        # Drawn while the step before is computed. Whether a step is on JPEG pictures is known then, too.
-        drawn: Future[Batch] | None = None
-        while (done := _share_done(recipe, step, time.monotonic() - started)) < 1:
-            first = done < jpeg_share
-            phase = done / jpeg_share if first else (done - jpeg_share) / (1 - jpeg_share)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * learning_rate_share(phase)
-            batch = drawn.result() if drawn is not None else _draw(recipe, data, step, first=first)
-            drawn = worker.submit(_draw, recipe, data, step + 1, first=first)
-            loss = _step(network, optimizer, batch, recipe=recipe, residual=card.residual, on_jpeg=first)
-            step += 1
-            _blend(average, network, min(recipe.ema, (1 + step) / (10 + step)))
-            loss_sum, loss_count = loss_sum + loss, loss_count + 1
-
-            seconds = time.monotonic() - started
-            finished = _share_done(recipe, step, seconds) >= 1
-            if finished or seconds - validated >= checkpoint_seconds:
-                gains = {
-                    name: mean_gain_db(average, pool, residual=card.residual, told=bool(card.inputs))
-                    for name, pool in data.validation.items()
-                }
-                gain = float(np.mean(list(gains.values())))
-                folder.log(step=step, seconds=seconds, loss=loss_sum / loss_count, gain_db=gain, gains_db=gains)
-                if gain > best:
-                    best = gain
-                    save_weights(average, folder.weights, residual=card.residual)
-                seconds = validated = time.monotonic() - started
-                loss_sum, loss_count = 0.0, 0
-                folder.save(
-                    Checkpoint(
-                        step=step,
-                        seconds=seconds,
-                        best=best,
-                        network=network.state_dict(),
-                        average=average.state_dict(),
-                        optimizer=optimizer.state_dict(),
-                    )
-                )
-            if on_progress is not None:
-                total = recipe.steps if recipe.steps is not None else (recipe.minutes or 0) * 60
-                on_progress(step if recipe.steps is not None else seconds, total, loss=loss, gain_db=gain)
-    folder.draw_curve()
-    return TrainingResult(weights=folder.weights, steps=step, seconds=seconds, gain_db=best)
+    processes = processes or Processes()
+    run = _Run(recipe, data, RunFolder(output), weights=weights, processes=processes)
+    run.open(resume=resume)
+    try:
+        run.go(checkpoint_seconds=checkpoint_seconds, on_progress=on_progress)
+    finally:
+        if processes.first:
+            run.folder.draw_curve()
+    return processes.from_first(run.result)
 
 
-def learning_rate_share(done: float) -> float:
-    """The learning rate at a share of the run, as a share of the recipe's: linear warm-up, then a cosine.
+class _Run:
+    """A run under way."""
 
-    Args:
-        done: 0 at the first step, 1 at the end.
-    """
-    if done < WARM_UP_SHARE:
-        return (done + 1e-3) / (WARM_UP_SHARE + 1e-3)
-    cosine = (1 + math.cos(math.pi * (done - WARM_UP_SHARE) / (1 - WARM_UP_SHARE))) / 2
-    return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * cosine
+    def __init__(
+        self, recipe: Recipe, data: TrainingData, folder: RunFolder, *, weights: Path | None, processes: Processes
+    ) -> None:
+        self.recipe, self.data, self.folder, self.processes = recipe, data, folder, processes
+        self.share = processes.share(recipe.batch_size)
+        self.learner = Learner(recipe, weights=weights, processes=processes)
+        self.schedule = Schedule(recipe, recipe.jpeg_first if data.first is not None else 0.0)
+        self.reads_qp = bool(models.card(recipe.model).inputs)
+        self.step, self.seconds = 0, 0.0
+        self.best, self.gain = -math.inf, math.nan
+        self.losses: list[float] = []
+        """Since the last validation."""
 
+    def open(self, *, resume: bool) -> None:
+        """Begin anew, or where the folder's checkpoint was written."""
 
-def _share_done(recipe: Recipe, step: int, seconds: float) -> float:
-    return step / recipe.steps if recipe.steps is not None else seconds / (60 * (recipe.minutes or 1))
+        def opened() -> Checkpoint | None:
+            self.folder.open(self.recipe, resume=resume)
+            return self.folder.checkpoint()
 
+        checkpoint = self.processes.from_first(opened)
+        if checkpoint is not None:
+            self.learner.load(checkpoint.state)
+            self.step, self.seconds, self.best = checkpoint.step, checkpoint.seconds, checkpoint.best
 
-def _draw(recipe: Recipe, data: TrainingData, step: int, *, first: bool) -> Batch:
-    on_jpeg = recipe.degradation == "jpeg" or first
-    pool = data.first if first and data.first is not None else data.pool
-    return pool.draw(
-        # The step's own generator: a resumed run draws the patches that an unbroken one would have drawn.
-        np.random.default_rng((recipe.seed, step)),
-        batch_size=recipe.batch_size,
-        patch_size=recipe.patch_size,
-        augmentation=recipe.augmentation,
-        grid=BLOCK if on_jpeg else 1,
-        blind=recipe.blind if models.card(recipe.model).inputs else None,
-    )
+    def go(self, *, checkpoint_seconds: float, on_progress: Callable[..., None] | None) -> None:
+        """Train to the end."""
+        started = time.monotonic() - self.seconds
+        validated, validated_at = self.seconds, self.step
+        with ThreadPoolExecutor(1) as worker:
+            # Drawn while the step before is computed. Which pictures a step is on is known then, too.
+            drawn: Future[Batch] | None = None
+            while (done := self.schedule.done(self.step, self.seconds)) < 1:
+                on_jpeg = self.schedule.on_jpeg(done)
+                batch = drawn.result() if drawn is not None else self.draw(self.step, on_jpeg=on_jpeg)
+                drawn = worker.submit(self.draw, self.step + 1, on_jpeg=on_jpeg)
+                rate = self.schedule.learning_rate(done)
+                self.losses.append(self.learner.learn(batch, step=self.step, learning_rate=rate, on_jpeg=on_jpeg))
+                self.step += 1
+                self.seconds = self._clock(started)
+                finished = self.schedule.done(self.step, self.seconds) >= 1
+                pace = (self.step - validated_at) / max(self.seconds - validated, 1e-9)
+                if self.processes.first and (finished or self.seconds - validated >= checkpoint_seconds):
+                    self.validate(learning_rate=rate, steps_per_second=pace)
+                    self.seconds = time.monotonic() - started
+                    validated, validated_at = self.seconds, self.step
+                    self.save()
+                if on_progress is not None:
+                    self._tell(on_progress, pace)
 
+    def draw(self, step: int, *, on_jpeg: bool) -> Batch:
+        """Draw this process's patches of a step."""
+        pool = self.data.first if on_jpeg and self.data.first is not None else self.data.pool
+        return pool.draw(
+            # The step's own generator: a resumed run draws the patches that an unbroken one would have drawn.
+            np.random.default_rng((self.recipe.seed, step)),
+            batch_size=self.recipe.batch_size,
+            patch_size=self.recipe.patch_size,
+            augmentation=self.recipe.augmentation,
+            grid=BLOCK if self.recipe.degradation == "jpeg" or on_jpeg else 1,
+            blind=self.recipe.blind if self.reads_qp else None,
+            share=self.share,
+        )
 
-def _step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    *,
-    recipe: Recipe,
-    residual: bool,
-    on_jpeg: bool,
-) -> float:
-    device = next(network.parameters()).device
-    degraded, clean = _unit(batch.degraded, device), _unit(batch.clean, device)
-    errors = torch.from_numpy(batch.errors).to(device)
-    with _autocast(device):
-        output = network(degraded)
-    picture = degraded[:, : clean.shape[1]]
-    filtered = output.float() + picture if residual else output.float()
-    relative = recipe.degradation != "jpeg"
-    if relative:
-        harm = 0.0 if on_jpeg else recipe.harm
-        loss = relative_error(filtered, clean, picture, errors, harm=harm)
-    else:
-        loss = patch_error(filtered, clean)
-        if recipe.deblocking:
-            loss = loss + recipe.deblocking * excess_blocking(filtered, clean, errors)
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    nn.utils.clip_grad_norm_(network.parameters(), MAX_RELATIVE_GRADIENT_NORM if relative else MAX_GRADIENT_NORM)
-    optimizer.step()
-    return float(loss.detach())
+    def validate(self, **figures: float) -> None:
+        """Log the gain of the averaged weights, and keep them where they are the best so far."""
+        average, residual = self.learner.average, self.learner.residual
+        gains = {
+            name: mean_gain_db(average, pool, residual=residual, told=self.reads_qp)
+            for name, pool in self.data.validation.items()
+        }
+        self.gain = float(np.mean(list(gains.values())))
+        loss = float(np.mean(self.losses))
+        self.losses.clear()
+        self.folder.log(step=self.step, seconds=self.seconds, loss=loss, gain_db=self.gain, gains_db=gains, **figures)
+        if self.gain > self.best:
+            self.best = self.gain
+            save_weights(average, self.folder.weights, residual=residual)
 
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.folder.save(Checkpoint(step=self.step, seconds=self.seconds, best=self.best, **self.learner.state()))
 
-def _to_device(network: nn.Module, device: torch.device) -> None:
-    network.to(device)
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    def result(self) -> TrainingResult:
+        """What the first process knows at the end."""
+        return TrainingResult(weights=self.folder.weights, steps=self.step, seconds=self.seconds, gain_db=self.best)
 
+    def _clock(self, started: float) -> float:
+        """Seconds of the run; where they decide its end, all processes go by the first one's clock."""
+        if self.recipe.minutes is None:
+            return time.monotonic() - started
+        return self.processes.from_first(lambda: time.monotonic() - started)
 
-def _unit(samples: Samples, device: torch.device) -> Tensor:
-    """uint8 samples to float32 in 0..1, in the memory layout that convolutions are fast in."""
-    tensor = torch.from_numpy(samples).to(device)
-    return (tensor.float() / 255).contiguous(memory_format=torch.channels_last)
-
-
-def _autocast(device: torch.device) -> AbstractContextManager[object]:
-    """bf16 where the processor multiplies it: nearly twice as fast, and with float32 weights no worse here."""
-    if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
-
-
-@torch.no_grad()
-def _blend(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for kept, new in zip(average.parameters(), network.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)
+    def _tell(self, on_progress: Callable[..., None], pace: float) -> None:
+        by_steps = self.recipe.steps is not None
+        on_progress(
+            self.step if by_steps else self.seconds,
+            self.recipe.steps if by_steps else (self.recipe.minutes or 0) * 60,
+            loss=self.losses[-1] if self.losses else math.nan,
+            gain_db=self.gain,
+            steps_per_second=pace,
+        )

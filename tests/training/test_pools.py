@@ -8,7 +8,7 @@ import pytest
 from postfilter.errors import InputError
 from postfilter.quality.images import jpeg_round_trip
 from postfilter.training import Recipe, load_data
-from postfilter.training.data import jpeg_pool, qp_of_jpeg
+from postfilter.training.jpeg import JpegMix, jpeg_pool, qp_of_jpeg
 
 
 def recipe(**options):
@@ -52,6 +52,43 @@ def test_the_qp_of_a_jpeg_is_the_step_of_its_dc_coefficient(quality):
     assert qp_of_jpeg(quality) == pytest.approx(4 + 6 * math.log2(step), abs=0.8)
 
 
+def test_coarser_chroma_loses_more_colour_and_the_same_luma(pictures):
+    fine, coarse = (
+        jpeg_pool(pictures, layout="rgb", qualities=(30,), mix=JpegMix(sampling=(sampling,)))
+        for sampling in ("4:4:4", "4:2:0")
+    )
+    assert error(coarse) > 1.05 * error(fine)
+    default = jpeg_pool(pictures, layout="rgb", qualities=(30,))
+    assert all(np.array_equal(a, b) for a, b in zip(coarse.degraded, default.degraded, strict=True))
+
+
+def test_other_tables_are_other_losses_and_other_qps(pictures):
+    pool = jpeg_pool(pictures, layout="luma", qualities=(10, 20, 30), mix=JpegMix(tables=1))
+    told = {int(each[0, 0]) for each in pool.qp}
+    # DC steps of 20, 16, 6, 18, 12 and 6.
+    assert told <= {30, 28, 20, 29, 26} and len(told) > 2
+    coarse, fine = (
+        np.mean(
+            [
+                np.square(a.astype(float) - b).mean()
+                for a, b, each in zip(pool.degraded, pool.clean, pool.qp, strict=True)
+                if (each[0, 0] >= 28) == is_coarse
+            ]
+        )
+        for is_coarse in (True, False)
+    )
+    assert coarse > 1.5 * fine
+
+
+def test_pictures_saved_before_have_edges_of_blocks_elsewhere(pictures):
+    twice = jpeg_pool(pictures, layout="luma", qualities=(95,), mix=JpegMix(twice=1), seed=2)
+    once = jpeg_pool(pictures, layout="luma", qualities=(95,))
+    assert [each.shape for each in twice.degraded] == [each.shape for each in once.degraded]
+    assert error(twice) > 2 * error(once)
+    again = jpeg_pool(pictures, layout="luma", qualities=(95,), mix=JpegMix(twice=1), seed=2)
+    assert all(np.array_equal(a, b) for a, b in zip(twice.degraded, again.degraded, strict=True))
+
+
 def test_jpeg_is_validated_by_quality(folder):
     data = load_data(recipe(jpeg_quality=(20,), image_scales=(1.0,)), images=[folder], validation=folder)
     assert list(data.validation) == ["jpeg 10", "jpeg 20", "jpeg 40"]
@@ -87,6 +124,13 @@ def test_a_video_run_from_random_weights_starts_on_jpeg_pictures(video, folder, 
     assert all(int(each.min()) >= 37 and int(each.max()) <= 51 for each in video.pool.qp)
     started = recipe(model="fastarcnn-luma", degradation="h264", pans=1, start="fastarcnn", threads=2)
     assert load_data(started, images=[folder], cache=tmp_path).first is None
+
+
+def test_all_codecs_are_validated_where_they_reach(folder, tmp_path):
+    wanted = recipe(model="edge-s", degradation="all", pans=1, threads=2, start="x")
+    data = load_data(wanted, images=[folder], validation=folder, cache=tmp_path)
+    assert {name.split()[0] for name in data.validation} == {"h264", "hevc", "mpeg2", "av1"}
+    assert "mpeg2 37" in data.validation and "mpeg2 42" not in data.validation
 
 
 def test_clips_are_coded_as_often_as_asked(clip_pair, folder, tmp_path):

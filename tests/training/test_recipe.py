@@ -20,6 +20,8 @@ from postfilter.training import Recipe
         ({"harm": -1.0}, "positive"),
         ({"jpeg_first": 1.0}, "below 1"),
         ({"blind": 1.5}, "0 to 1"),
+        ({"jpeg_twice": 1.5}, "twice must be 0 to 1"),
+        ({"jpeg_sampling": ("4:1:0",)}, "4:2:2"),
         ({"clip_scale": 0.0}, "scales"),
     ],
 )

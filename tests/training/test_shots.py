@@ -107,3 +107,10 @@ def test_rate_factors_stop_at_40():
     assert constant == set(range(27, 43)) and max(factors) == 40
     assert 0.68 < np.mean([each.constant for each in drawn]) < 0.82
     assert {each.codec for each in drawn} == {"h264", "hevc"}
+
+
+def test_what_is_drawn_is_no_coarser_than_its_codec_knows():
+    mix = CodingMix(codecs=("mpeg2", "av1"), quality=(20, 47), constant=1)
+    drawn = [mix.draw(np.random.default_rng(seed)) for seed in range(400)]
+    highest = {codec: max(each.quality for each in drawn if each.codec == codec) for codec in mix.codecs}
+    assert highest == {"mpeg2": 39, "av1": 41}

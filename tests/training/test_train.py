@@ -11,8 +11,8 @@ from postfilter.cli import train_model
 from postfilter.errors import InputError, OutputError
 from postfilter.models.weights import read_state_dict
 from postfilter.training import Recipe, TrainingData, train
-from postfilter.training.data import jpeg_pool
-from postfilter.training.trainer import learning_rate_share
+from postfilter.training.jpeg import jpeg_pool
+from postfilter.training.schedule import learning_rate_share
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(data, tmp_path):
 
     def interrupt(done: float, total: float | None, **figures: float) -> None:
         seen.append(done)
+        assert figures["steps_per_second"] > 0 and figures.keys() == {"loss", "gain_db", "steps_per_second"}
         if done == 10:
             raise KeyboardInterrupt
 
@@ -87,8 +88,10 @@ def test_the_command_trains_and_names_what_to_type_next(photograph, tmp_path, ca
     output = tmp_path / "run"
     monkeypatch.setattr("sys.argv", ["train-model", "arcnn", *map(str, arguments), "--output", str(output), "--json"])
     assert train_model.main() == 0
-    printed = json.loads(capsys.readouterr().out)
+    told = capsys.readouterr()
+    printed = json.loads(told.out)
     assert printed["steps"] > 1
+    assert "100.0%  gain" in told.err and "steps/s" in told.err
     assert read_state_dict(output / "weights.safetensors").keys() == models.build("arcnn").state_dict().keys()
     assert train_model.main() == 1
     assert "--resume" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from postfilter.quality.metrics import psnr
-from postfilter.training.data import jpeg_pool
+from postfilter.training.jpeg import jpeg_pool
 from postfilter.training.pool import PatchPool
 from postfilter.training.validation import mean_gain_db
 

@@ -1,14 +1,33 @@
-"""From a still picture to what a network is shown: its planes, at a size."""
+"""Clean pictures from files, and what a network is shown of them: their planes, at a size."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from postfilter.errors import InputError
 from postfilter.models import Layout
 from postfilter.training.pool import Samples
 
-__all__ = ["scaled", "to_layout"]
+__all__ = ["read_images", "scaled", "to_layout"]
+
+
+def read_images(paths: Sequence[Path], *, minimum: int) -> Iterator[Samples]:
+    """Yield each picture as uint8 R'G'B' [H, W, 3], cropped to even sides; those under `minimum` samples are left out.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    for path in paths:
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise InputError(f"{path} is not a readable image; remove it from the folder")
+        height, width = (side & ~1 for side in picture.shape[:2])
+        if min(height, width) >= minimum:
+            yield np.ascontiguousarray(picture[:height, :width, ::-1], np.uint8)
 
 
 def to_layout(picture: Samples, layout: Layout) -> Samples:
