@@ -34,6 +34,7 @@ def with_bit_depth(graph: onnx.ModelProto, bit_depth: int) -> onnx.ModelProto:
     2. The initializer `peak` becomes 2 ** bit_depth - 1.
     3. The cast that makes the output, perhaps before a last depth-to-space, gets the same type. (Casts from the input
        follow its type by themselves.)
+    4. Above 8 bits, where the samples go into int8 as uint8, a node more stands between (`_part_from_cast`).
 
     Between the casts nothing changes: the network sees code values divided by the peak, whatever the depth.
 
@@ -66,7 +67,33 @@ def with_bit_depth(graph: onnx.ModelProto, bit_depth: int) -> onnx.ModelProto:
     for attribute in last[0].attribute:
         if attribute.name == "to":
             attribute.i = kind
+    if bit_depth > 8:
+        _part_from_cast(body)
     return edited
+
+
+def _part_from_cast(body: onnx.GraphProto) -> None:
+    """Put a maximum with 0, which changes no sample, between a cast of the samples and the steps of int8 behind it.
+
+    OpenVINO makes one operation of the cast, the division and the rounding to bytes. That operation takes bytes, but no
+    uint16: "CPU plugin does not support u16 for use with oneDNN" (2026.4).
+    """
+    import onnx
+
+    makers = {name: node for node in body.node for name in node.output}
+    quantized = [makers.get(node.input[0]) for node in body.node if node.op_type == "QuantizeLinear"]
+    divided = {node.output[0]: node for node in quantized if node is not None and node.op_type == "Div"}
+    for division in divided.values():
+        cast = makers.get(division.input[0])
+        if cast is None or cast.op_type != "Cast":
+            continue
+        codes = cast.output[0]
+        # The zero has a name of its own, as the graph may hold one of another type.
+        zero, result = f"{codes}.least", f"{codes}.apart"
+        body.initializer.append(onnx.helper.make_tensor(zero, onnx.TensorProto.FLOAT, [], [0.0]))
+        apart = onnx.helper.make_node("Max", [codes, zero], [result], name=f"{cast.name}.apart")
+        division.input[0] = result
+        body.node.insert(list(body.node).index(division), apart)
 
 
 def graph_bytes(path: Path, *, made_for: int, bit_depth: int) -> bytes:
