@@ -1,25 +1,32 @@
-"""The int8 ranges shipped beside the weights: found on pictures and clips coded as for training and on drawn scenes."""
+"""The int8 ranges shipped beside the weights: found on pictures and clips coded as for training and on drawn scenes.
+
+python -m postfilter.training.ranges edge-s edge-m edge-l --material clips/*.mp4
+python -m postfilter.training.ranges arcnn --material photos/
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from postfilter import models
-from postfilter.errors import InputError
+from postfilter.errors import InputError, PostfilterError
+from postfilter.export.further import declared_inputs
 from postfilter.export.graph import to_graph
 from postfilter.export.judged_frames import drawn_pairs
 from postfilter.export.passes.rewriting import rewrite
 from postfilter.models import Layout
 from postfilter.quality import clip_files, image_files, jpeg_round_trip
 from postfilter.quality.codec import Codec, encode_decode
-from postfilter.quantize import Ranges, calibrate, calibration_crops
+from postfilter.quantize import Ranges, calibrate, calibration_crops, write_ranges
 from postfilter.runtime.further_inputs import FurtherInput, pack
 from postfilter.training.footage import stretches_of
 from postfilter.training.pool import Samples
 from postfilter.training.stills import read_images, to_layout
 
-__all__ = ["coded_frames", "find_ranges"]
+__all__ = ["coded_frames", "find_ranges", "main"]
 
 JPEG_QUALITIES = (10, 20, 30, 40)
 CODINGS: tuple[tuple[Codec, int], ...] = (
@@ -42,17 +49,23 @@ SCALE = 0.5
 
 
 def find_ranges(
-    model: str, frames: Sequence[Samples], *, source: str, on_progress: Callable[[int, int], None] | None = None
+    model: str,
+    frames: Sequence[Samples],
+    *,
+    source: str,
+    weights: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Ranges:
-    """Return the int8 ranges of a model's shipped weights.
+    """Return the int8 ranges of a model's weights.
 
     Args:
-        model: name of a shipped model.
+        model: name of a model.
         frames: what `coded_frames` returns for the model's layout and inputs.
         source: what they are, in words, for the record.
+        weights: a file that `train-model` wrote; the shipped weights where None.
         on_progress: called as `on_progress(trials done, trials in all)`.
     """
-    loaded = models.load(model)
+    loaded = models.load(model, weights=weights)
     graph, _ = rewrite(to_graph(loaded))
     return calibrate(
         graph,
@@ -111,3 +124,60 @@ def _from_clips(clips: Sequence[Path], inputs: tuple[FurtherInput, ...]) -> Iter
             # Each way of coding is told of one clip and not of the next.
             known = {"qp": qp} if (turn + number) % 2 and any(each.name == "qp" for each in inputs) else {}
             yield pack(coded[FRAME][None, None], inputs, known, peak=255)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Find the ranges of models' weights and write them; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m postfilter.training.ranges",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=f"of {', '.join(models.names())}")
+    parser.add_argument(
+        "--material",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="clips of good quality or folders of them, which are coded here at half size; one folder of pictures for "
+        "RGB models",
+    )
+    parser.add_argument("--source", help="what the material is, for the record (default: the names of the files)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="of the one model given (default: those shipped)")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="of the one model given (default: beside the shipped weights)"
+    )
+    arguments = parser.parse_args(argv)
+    if len(arguments.models) > 1 and (arguments.weights or arguments.output):
+        parser.error(f"--weights and --output are of one model; got {len(arguments.models)}")
+    try:
+        for name in arguments.models:
+            _write_for(name, arguments)
+    except PostfilterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _write_for(name: str, arguments: argparse.Namespace) -> None:
+    card, given = models.card(name), arguments.material
+    source = arguments.source or ", ".join(path.name for path in given)
+    material = given[0] if len(given) == 1 else given
+    frames = coded_frames(card.layout, material, inputs=declared_inputs(card))
+    ranges = find_ranges(name, frames, source=source, weights=arguments.weights, on_progress=_told_in_tenths(name))
+    output = arguments.output or card.ranges_path
+    write_ranges(ranges, output)
+    print(f"{output}  {ranges.frames} frames, fidelity {ranges.fidelity_db} dB", flush=True)
+
+
+def _told_in_tenths(name: str) -> Callable[[int, int], None]:
+    def tell(done: int, total: int) -> None:
+        if 10 * done // total > 10 * (done - 1) // total:
+            print(f"{name}: {done} of {total} trials", file=sys.stderr, flush=True)
+
+    return tell
+
+
+if __name__ == "__main__":
+    sys.exit(main())
