@@ -126,8 +126,8 @@ def _from_clips(clips: Sequence[Path], inputs: tuple[FurtherInput, ...]) -> Iter
             yield pack(coded[FRAME][None, None], inputs, known, peak=255)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Find the ranges of models' weights and write them; return the exit status."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Find the ranges of models' weights and write them."""
     parser = argparse.ArgumentParser(
         prog="python -m postfilter.training.ranges",
         description=__doc__,
@@ -155,9 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in arguments.models:
             _write_for(name, arguments)
     except PostfilterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        parser.exit(1, f"error: {error}\n")
 
 
 def _write_for(name: str, arguments: argparse.Namespace) -> None:
@@ -168,16 +166,16 @@ def _write_for(name: str, arguments: argparse.Namespace) -> None:
     ranges = find_ranges(name, frames, source=source, weights=arguments.weights, on_progress=_told_in_tenths(name))
     output = arguments.output or card.ranges_path
     write_ranges(ranges, output)
-    print(f"{output}  {ranges.frames} frames, fidelity {ranges.fidelity_db} dB", flush=True)
+    sys.stdout.write(f"{output}: {ranges.frames} frames, fidelity {ranges.fidelity_db} dB\n")
 
 
 def _told_in_tenths(name: str) -> Callable[[int, int], None]:
     def tell(done: int, total: int) -> None:
         if 10 * done // total > 10 * (done - 1) // total:
-            print(f"{name}: {done} of {total} trials", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{name}: {done} of {total} trials\n")
 
     return tell
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

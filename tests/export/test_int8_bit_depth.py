@@ -1,4 +1,4 @@
-"""Int8 engines of one graph for 8 and for more bits, with and without the QP, of shuffles as the edge family has them."""
+"""Int8 engines of one graph for 8 and for more bits, with and without the QP, with shuffles as the edge family has."""
 
 from __future__ import annotations
 

@@ -3,13 +3,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from postfilter import models
 from postfilter.errors import InputError
 from postfilter.export.judged_frames import drawn_pairs
+from postfilter.models.weights import save_weights
 from postfilter.quality import jpeg_round_trip
 from postfilter.quantize import read_ranges
-from postfilter.training.ranges import coded_frames, find_ranges
+from postfilter.training.ranges import coded_frames, find_ranges, main
 
 
 def test_pictures_are_coded_as_jpeg_at_each_quality_in_turn(photograph, tmp_path):
@@ -47,3 +49,25 @@ def test_ranges_found_anew_are_near_the_shipped_ones(clip_pair):
     shipped = read_ranges(models.card("fastarcnn-luma").ranges_path)
     assert found.steps.keys() == shipped.steps.keys()
     assert all(0.3 < found.steps[value] / shipped.steps[value] < 3 for value in found.steps)
+
+
+def test_the_command_tells_what_it_cannot_do(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["edge-s", "edge-m", "--material", str(tmp_path), "--output", "ranges.json"])
+    assert stopped.value.code == 2 and "of one model; got 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["edge-s", "--material", str(tmp_path / "absent")])
+    assert stopped.value.code == 1 and "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command_writes_ranges_of_given_weights(tmp_path, clip_pair, capsys):
+    torch.manual_seed(0)
+    weights, output = tmp_path / "w.safetensors", tmp_path / "w.ranges.json"
+    save_weights(models.build("edge-s"), weights, residual=True)
+    main(["edge-s", "--material", str(clip_pair.clean), "--weights", str(weights), "--output", str(output)])
+    loaded = models.load("edge-s", weights=weights)
+    found = read_ranges(output)
+    assert (found.model, found.weights_sha256) == ("edge-s", loaded.weights_sha256)
+    assert found.source == clip_pair.clean.name and len(found.steps) == 8
+    assert str(output) in capsys.readouterr().out
