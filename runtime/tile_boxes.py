@@ -68,30 +68,29 @@ def _coarser(cells: Cells, side: int) -> Cells:
 
 def _joined(boxes: NDArray[np.int64], margin: float, each: float) -> NDArray[np.int64]:
     """Join boxes, [n, 4]."""
-
-    def costs(boxes: NDArray[np.int64]) -> NDArray[np.float64]:
-        sides = boxes[..., 2:] - boxes[..., :2] + 2.0 * margin
-        return sides[..., 0] * sides[..., 1] + each
-
-    def unions(one: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
-        lower, upper = np.minimum(one[..., :2], others[..., :2]), np.maximum(one[..., 2:], others[..., 2:])
-        return np.concatenate([lower, upper], axis=-1)
-
-    boxes, cost = boxes.copy(), costs(boxes)
-    gain = cost[:, None] + cost - costs(unions(boxes[:, None], boxes[None]))
+    # Lower and upper corners, [2, n], with the margin: the area of a box that holds two is then soon told.
+    low, high = boxes.T[:2].astype(np.float64), boxes.T[2:] + 2.0 * margin
+    wide, tall = high - low
+    area = wide * tall
+    wide, tall = np.maximum(high[:, :, None], high[:, None]) - np.minimum(low[:, :, None], low[:, None])
+    gain = area[:, None] + area - wide * tall + each
     np.fill_diagonal(gain, -np.inf)
     alive = np.ones(len(boxes), dtype=np.bool_)
     while gain.size:
         kept, other = divmod(int(gain.argmax()), len(boxes))
         if gain[kept, other] <= 0:
             break
-        box = boxes[kept] = unions(boxes[kept], boxes[other])
-        inside = np.all((boxes[:, :2] >= box[:2]) & (boxes[:, 2:] <= box[2:]), axis=1)
+        low[:, kept] = np.minimum(low[:, kept], low[:, other])
+        high[:, kept] = np.maximum(high[:, kept], high[:, other])
+        wide, tall = np.maximum(high, high[:, kept, None]) - np.minimum(low, low[:, kept, None])
+        joined = wide * tall
+        area[kept] = joined[kept]
+        # What a box holds adds nothing to it.
+        inside = joined == area[kept]
+        gained = area + (area[kept] + each) - joined
+        gained[inside | ~alive] = -np.inf
         inside[kept] = False
-        alive &= ~inside
+        alive[inside] = False
         gain[inside], gain[:, inside] = -np.inf, -np.inf
-        cost[kept] = costs(box)
-        gained = np.where(alive, cost[kept] + cost - costs(unions(box, boxes)), -np.inf)
-        gained[kept] = -np.inf
         gain[kept], gain[:, kept] = gained, gained
-    return boxes[alive]
+    return np.concatenate([low, high - 2.0 * margin])[:, alive].T.round().astype(np.int64)

@@ -49,6 +49,11 @@ class Seen:
     moved: tuple[Cells, Move] | None = None
     """Cells whose output is that of the item before, moved; None where nothing moved."""
 
+    @property
+    def altered(self) -> Cells:
+        """Cells whose input or output may be another than the item before has there."""
+        return self.needed if self.moved is None else self.needed | self.moved[0]
+
 
 class History:
     """Follows the items of one stream.
@@ -66,6 +71,8 @@ class History:
         """Of the last item."""
         self.missing: Cells = np.ones(cell_grid(shape), dtype=np.bool_)
         """Cells whose output is not what the last input gives, since they were kept."""
+        self.kept = False
+        """Whether some of the last item's were."""
         self._halo = halo
         self._before: Samples | None = None
         """A copy of an input, the last one where `_comparing` says so: its owner may write into it."""

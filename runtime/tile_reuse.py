@@ -53,12 +53,15 @@ class TileReuse:
     Attributes:
         last: what became of the tiles of the output that came last.
         sum: the same, of all outputs.
+        altered: outside of these cells, the item whose output came last, and that output, are those before; None where
+            that is not known.
         reason: why items are filtered whole or not at all, never in part; None where they can be.
     """
 
     def __init__(self) -> None:
         self.last = TileUse()
         self.sum = TileUse()
+        self.altered: Cells | None = None
         self.reason: str | None = None
         self._state: History | None = None
 
@@ -121,6 +124,9 @@ class TileReuse:
         state.output = after
         kept = item.kept_cells()
         left = ~covered if kept is None else ~(covered | kept)
+        # What is filtered besides comes out as it was.
+        altered = seen.altered if seen.compared and kept is None and not state.kept else None
+        state.kept = kept is not None
         use = TileUse(
             total=covered.size,
             reused=int(np.count_nonzero(left)),
@@ -142,7 +148,7 @@ class TileReuse:
             output.flags.writeable = False
             if after.samples is not None:
                 after.samples.flags.writeable = False
-            self.last, self.sum = use, self.sum + use
+            self.last, self.sum, self.altered = use, self.sum + use, altered
             return output
 
         return ItemJob(job, finish)

@@ -65,6 +65,27 @@ def test_statistics_are_those_of_the_tiles(dtype: type, shape: tuple[int, ...]) 
                 assert seen.detail_before[-1, -1, r, c] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 1, 480, 720), (2, 3, 197, 331), (1, 1, 2, 3)])
+def test_statistics_of_what_was_altered_join_those_of_the_rest(dtype: type, shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(6)
+    before, after = random.integers(0, 900 if dtype is np.uint16 else 255, (2, *shape), dtype=dtype)
+    seen = tile_statistics(before, after)
+    for y, x in [(0, 0), (63, 64), (64, 127), (196, 70), (90, 330), (256, 10), (470, 600)]:
+        if y >= shape[2] or x >= shape[3]:
+            continue
+        cells = np.zeros((shape[0], -(-shape[2] // 8), -(-shape[3] // 8)), np.bool_)
+        cells[-1, y // 8, x // 8] = True
+        for each in (before, after):
+            cell = each[-1, :, y // 8 * 8 : y // 8 * 8 + 8, x // 8 * 8 : x // 8 * 8 + 8]
+            cell[...] = random.integers(0, 200, cell.shape, dtype=dtype)
+        seen = tile_statistics(before, after, last=seen, altered=cells)
+        whole = tile_statistics(before, after)
+        for name in ("change", "mean_before", "mean_after", "detail_before", "detail_after"):
+            np.testing.assert_array_equal(getattr(seen, name), getattr(whole, name))
+        assert seen.largest_change >= whole.largest_change
+
+
 @pytest.mark.parametrize("bit_depth", [8, 10])
 def test_each_kind_of_damage_is_seen_and_named(plane: NDArray[np.uint8], bit_depth: int) -> None:
     scale = 1 << (bit_depth - 8)

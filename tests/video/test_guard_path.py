@@ -288,10 +288,9 @@ def test_what_was_right_is_not_looked_at_again_until_it_changes(mild: Engines, p
     before = np.ascontiguousarray(photograph[:192, :256, 1])[None, None]
     right, wrong = mild()(before), mild("shift")(before)
     guard = Guard(mild("shift"), mode="warn")
-    looked_at = [(right, False), (wrong, True), (wrong, False), (wrong, True), (right, False)]
-    found = [
-        guard.check(before, after, frame=0, pts_seconds=0.0, unchanged=unchanged)[1] for after, unchanged in looked_at
-    ]
+    everything, nothing = np.ones((1, 24, 32), np.bool_), np.zeros((1, 24, 32), np.bool_)
+    looked_at = [(right, everything), (wrong, nothing), (wrong, None), (wrong, nothing), (right, nothing)]
+    found = [guard.check(before, after, frame=0, pts_seconds=0.0, altered=altered)[1] for after, altered in looked_at]
     assert [each is not None for each in found] == [False, False, True, True, False]
 
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from postfilter.errors import InputError, PostfilterError, UnknownNameError
 from postfilter.runtime import Engine
 from postfilter.video.filtering.redo import redo_tiles
+from postfilter.video.filtering.tile_statistics import TileStatistics, tile_statistics
 from postfilter.video.filtering.verdict import Box, judge, limits_for
 
 if TYPE_CHECKING:
     from postfilter.runtime import EngineManifest
+    from postfilter.runtime.changes import Cells
     from postfilter.video.pixels import Plane
 
 __all__ = ["GUARD_MODES", "Guard", "GuardEvent", "GuardMode", "GuardReport", "ReferenceEngine"]
@@ -108,8 +110,8 @@ class Guard:
         self.report = GuardReport()
         self._mode, self._engine = mode, engine
         self._limits = limits_for(engine.manifest)
-        self._clean = False
-        """Whether nothing was found in the last frame."""
+        self._seen: TileStatistics | None = None
+        """Of the last frame, where nothing was found in it."""
         self._reference = None if mode != "redo" or _is_reference(engine.manifest) else reference
         self._opened: Engine | None = None
         """The reference engine that was opened here, to be closed."""
@@ -124,7 +126,7 @@ class Guard:
         frame: int,
         pts_seconds: float,
         inputs: Mapping[str, Any] | None = None,
-        unchanged: bool = False,
+        altered: Cells | None = None,
     ) -> tuple[Plane, str | None]:
         """Return what is to be used in place of `after`, and what was found and done, None where all is well.
 
@@ -134,12 +136,17 @@ class Guard:
             frame: its number, for the report.
             pts_seconds: its time, for the report.
             inputs: what the engine was told besides, one value for each block of 16x16 samples.
-            unchanged: both are what they were in the last call, so if nothing was found then, nothing is now.
+            altered: cells of 8x8 samples; all others are in both what they were in the last call, so what was measured
+                of them then is not measured again. None where that is not known.
+
+        What is found does not depend on `altered`.
         """
-        if self._mode == "off" or (unchanged and self._clean):
+        nothing = altered is not None and not altered.any()
+        if self._mode == "off" or (nothing and self._seen is not None):
             return after, None
-        verdict = judge(before, after, bit_depth=self._engine.bit_depth, limits=self._limits)
-        self._clean = verdict is None
+        seen = tile_statistics(before, after, last=self._seen, altered=altered)
+        verdict = judge(before, after, bit_depth=self._engine.bit_depth, limits=self._limits, seen=seen)
+        self._seen = seen if verdict is None else None
         if verdict is None:
             return after, None
         boxes = verdict.boxes(*before.shape[-2:])

@@ -93,7 +93,6 @@ class FrameFilter:
 
         outputs = self._run(inputs(), self.tiles)
         index, change = self.first_index, 0.0
-        last: Plane | None = None
         while True:
             started, waited = time.perf_counter(), self.waiting_seconds
             after = next(outputs, None)
@@ -103,19 +102,18 @@ class FrameFilter:
             before, keep, use = item.planes, item.keep, self._use_of(item)
             decoded = frame.copy() if self._keep_decoded else None
             counted = self.guard.report.counts()
-            # All of a still picture is reused, and so is what was found out about it.
-            unchanged, last = after is last and 0 < use.total == use.reused, after
+            altered = None if self.tiles is None else self.tiles.altered
             after, objection = self.guard.check(
                 before,
                 after,
                 frame=index,
                 pts_seconds=frame.pts_seconds,
                 inputs=item.inputs,
-                unchanged=unchanged,
+                altered=altered,
             )
             if objection is not None:
                 after = with_kept(after, item)  # a tile that was filtered again may hold kept blocks
-            if not unchanged:
+            if altered is None or altered.any():
                 change = mean_change(before, after)
             # From here on `before` may be gone: it can be the frame's own memory, which is written to.
             filtered = self._planes.put(frame, before, after, keep)

@@ -156,7 +156,9 @@ def limits_for(manifest: EngineManifest) -> Limits:
     return limits.widened(min(max(measured, 1.0), _WIDEST))
 
 
-def judge(before: Plane, after: Plane, *, bit_depth: int, limits: Limits) -> Verdict | None:
+def judge(
+    before: Plane, after: Plane, *, bit_depth: int, limits: Limits, seen: TileStatistics | None = None
+) -> Verdict | None:
     """Compare the output of a filter with its input.
 
     Depends on nothing but these two, so that what is decided for a frame is the same however it was computed. Networks
@@ -167,12 +169,13 @@ def judge(before: Plane, after: Plane, *, bit_depth: int, limits: Limits) -> Ver
         after: the same shape.
         bit_depth: bits a sample.
         limits: what the filter may do.
+        seen: the two measured, where they are already.
 
     Returns:
         The verdict; None where nothing is wrong.
     """
     unit = 2.0 ** (bit_depth - 8)
-    seen = tile_statistics(before, after)
+    seen = seen or tile_statistics(before, after)
     good = np.ones(seen.change[:, 0].shape, bool)
     found = {reason: tiles.any(axis=1) for reason, tiles in _objections(seen, unit, limits.tile).items()}
     # One bad tile must not give the whole frame away: the rest of it is judged without.
