@@ -107,10 +107,7 @@ def tile_statistics(
     tops, lefts, areas = _geometry(height, width)
     rows, columns = areas.shape[1:]
     whole = [((0, rows), (0, columns))] * frames
-    if last is None or altered is None:
-        anew = whole
-    else:
-        anew = [_touched(cells, (rows, columns)) for cells in altered]
+    anew = whole if last is None or altered is None else [_touched(cells, (rows, columns)) for cells in altered]
     if last is None or sum(math.prod(stop - first for first, stop in spans) for spans in anew) > _MUCH * rows * columns:
         anew, figures, largest = whole, np.empty((frames, channels, *areas.shape)), 0
     else:
