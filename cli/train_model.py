@@ -34,7 +34,11 @@ _RECIPE_OPTIONS = (
     "minutes",
     "patch_size",
     "batch_size",
+    "teacher",
+    "teacher_weights",
     "lr",
+    "lr_taught",
+    "lr_jpeg",
     "harm",
     "augmentation",
     "threads",
@@ -101,7 +105,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--minutes", type=float, help="wall time, instead")
     how.add_argument("--patch-size", type=int, metavar="N", help="side of a patch in samples (default: 64)")
     how.add_argument("--batch-size", type=int, metavar="N", help="patches a step (default: 32)")
-    how.add_argument("--lr", type=float, help="Adam's learning rate after the warm-up (default: 0.001)")
+    how.add_argument("--lr", type=float, help="learning rate on video after the warm-up (default: 0.001)")
+    how.add_argument("--lr-taught", type=float, metavar="LR", help="the same under a teacher (default: 0.01)")
+    how.add_argument("--lr-jpeg", type=float, metavar="LR", help="the same on JPEG pictures (default: 0.02)")
+    how.add_argument("--teacher", metavar="MODEL", help="learn this model's corrections of video first")
+    how.add_argument("--teacher-weights", metavar="FILE", help="its weights (default: those in the package)")
     how.add_argument("--harm", type=float, help="weight of making patches worse, on video (default: 0)")
     how.add_argument(
         "--augmentation",

@@ -73,6 +73,7 @@ MODELS: dict[str, ModelCard] = {
         _edge("edge-s", width=16, depth=9, unshuffle=4),
         _edge("edge-m", width=16, depth=6, unshuffle=2),
         _edge("edge-l", width=24, depth=6, unshuffle=2),
+        _edge("edge-x", width=48, depth=8, unshuffle=2),
     )
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from postfilter.runtime.sealed import user_cache
 from postfilter.training.coding import HIGHEST_QP, CodecName
 from postfilter.training.footage import Footage, pans_of, stretches_of
 from postfilter.training.jpeg import JpegMix, jpeg_pool
+from postfilter.training.lessons import read_lessons, write_lessons
 from postfilter.training.pool import PatchPool, Samples
 from postfilter.training.processes import Processes
 from postfilter.training.recipe import Degradation, Recipe
@@ -90,8 +91,14 @@ def load_data(
         paths = sorted(set(paths) - set(held_out))
     if recipe.degradation == "jpeg":
         return _jpeg_data(recipe, paths, held_out, clips, on_progress)
-    coder = _Coder(recipe, cache or user_cache() / "shots", processes or Processes(), on_progress)
-    return _video_data(recipe, paths, held_out, clips, coder)
+    cache, processes = cache or user_cache() / "shots", processes or Processes()
+    data = _video_data(recipe, paths, held_out, clips, _Coder(recipe, cache, processes, on_progress))
+    if recipe.teacher is None:
+        return data
+    weights = Path(recipe.teacher_weights) if recipe.teacher_weights else None
+    teacher = models.load(recipe.teacher, weights=weights)
+    lessons = processes.from_first(lambda: write_lessons(data.pool, teacher, cache=cache, on_progress=on_progress))
+    return replace(data, pool=replace(data.pool, taught=read_lessons(lessons, data.pool)))
 
 
 def _jpeg_data(

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from postfilter import models
-from postfilter.training.losses import excess_blocking, patch_error, relative_error
+from postfilter.training.lessons import STEPS_A_CODE
+from postfilter.training.losses import distance, excess_blocking, patch_error, relative_error
+from postfilter.training.muon import Muon
 from postfilter.training.pool import Batch, Samples
 from postfilter.training.processes import Processes
 from postfilter.training.recipe import Recipe
+from postfilter.training.schedule import Lesson
 from postfilter.training.start import start_as_identity, start_from
 
 __all__ = ["Learner"]
@@ -23,8 +26,6 @@ __all__ = ["Learner"]
 # About the median of a run, on code values and on relative errors; it evens out the rare batch of hard patches, which
 # can throw a run off for good.
 MAX_GRADIENT_NORM, MAX_RELATIVE_GRADIENT_NORM = 5.0, 1.0
-# A shorter memory than Adam's own for the size of gradients, which changes from one pool to the next.
-BETAS = (0.9, 0.99)
 
 
 class Learner:
@@ -51,7 +52,7 @@ class Learner:
         """The running average of the network's weights, which is what is validated and kept."""
         _to_device(self.average, self._device)
         self.average.load_state_dict(self.network.state_dict())
-        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=recipe.lr, betas=BETAS)
+        self._optimizer = Muon(self.network.parameters(), lr=recipe.lr)
         self._parallel: Callable[[Tensor], Tensor] = self.network
         if processes.count > 1:
             self._parallel = DistributedDataParallel(self.network)
@@ -70,19 +71,19 @@ class Learner:
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def learn(self, batch: Batch, *, step: int, learning_rate: float, on_jpeg: bool) -> float:
+    def learn(self, batch: Batch, *, step: int, learning_rate: float, lesson: Lesson) -> float:
         """Take one step; return the loss of the batch before it.
 
         Args:
             batch: patches; of several processes each has its own.
             step: how many steps were taken before: the average begins as a plain one.
-            learning_rate: Adam's.
-            on_jpeg: whether these are the JPEG pictures that a run on a video codec begins with.
+            learning_rate: Muon's.
+            lesson: what the patches are for.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         relative = self._recipe.degradation != "jpeg"
-        loss = self._loss(batch, relative=relative, on_jpeg=on_jpeg)
+        loss = self._loss(batch, relative=relative, lesson=lesson)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         limit = MAX_RELATIVE_GRADIENT_NORM if relative else MAX_GRADIENT_NORM
@@ -91,15 +92,18 @@ class Learner:
         _blend(self.average, self.network, min(self._recipe.ema, (2 + step) / (11 + step)))
         return float(loss.detach())
 
-    def _loss(self, batch: Batch, *, relative: bool, on_jpeg: bool) -> Tensor:
+    def _loss(self, batch: Batch, *, relative: bool, lesson: Lesson) -> Tensor:
         degraded, clean = self._unit(batch.degraded), self._unit(batch.clean)
         errors = torch.from_numpy(batch.errors).to(self._device)
         with _autocast(self._device):
             output = self._parallel(degraded)
+        if lesson == "teacher":
+            taught = torch.from_numpy(batch.taught).to(self._device).float() / (255 * STEPS_A_CODE)
+            return distance(output.float(), taught, errors)
         picture = degraded[:, : clean.shape[1]]
         filtered = output.float() + picture if self.residual else output.float()
         if relative:
-            harm = 0.0 if on_jpeg else self._recipe.harm
+            harm = self._recipe.harm if lesson == "clean" else 0.0
             return relative_error(filtered, clean, picture, errors, harm=harm)
         loss = patch_error(filtered, clean)
         if self._recipe.deblocking:

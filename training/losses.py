@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["excess_blocking", "patch_error", "relative_error"]
+__all__ = ["distance", "excess_blocking", "patch_error", "relative_error"]
 
 BLOCK = 8
 # BT.601 luma in studio range, as PSNR-B takes it: 219 code values for the full range.
@@ -43,6 +43,18 @@ def relative_error(output: Tensor, target: Tensor, degraded: Tensor, picture_err
     if harm:
         loss = loss + harm * (F.relu(roots - _roots(degraded, target)) / scale).mean()
     return loss
+
+
+def distance(correction: Tensor, taught: Tensor, picture_errors: Tensor) -> Tensor:
+    """Root mean squared distance of corrections from a teacher's, relative to the teacher's own length.
+
+    Args:
+        correction: float32 [N, C, H, W] in units of the full range.
+        taught: the same.
+        picture_errors: float32 [N], mean squared errors in code values squared; what is far below them hardly counts.
+    """
+    apart, length = ((each.square().mean(dim=(1, 2, 3)) * 255**2) for each in (correction - taught, taught))
+    return ((apart + 0.003 * picture_errors).sqrt() / (length + 0.03 * picture_errors).sqrt()).mean()
 
 
 def _roots(output: Tensor, target: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from postfilter.runtime.further_inputs import BLOCK
 __all__ = ["Batch", "PatchPool", "Samples", "as_codes"]
 
 Samples = npt.NDArray[np.uint8]
+Sample = TypeVar("Sample", np.uint8, np.int8)
 
 # Nearly lossless pictures would otherwise outweigh all others; 0.25 is an error of half a code value.
 SMALLEST_ERROR = 0.25
@@ -30,6 +31,8 @@ class Batch(NamedTuple):
     """The same places in the clean pictures, without the QP."""
     errors: npt.NDArray[np.float32]
     """Mean squared error, in code values squared, of the whole degraded picture of each patch: float32 [N]."""
+    taught: npt.NDArray[np.int8]
+    """A teacher's corrections, [N, C, patch_size, patch_size]; see `lessons`. Zero where there is no teacher."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,13 @@ class PatchPool:
         degraded: uint8 [C, H, W] each.
         clean: the same pictures before degradation, in the same order.
         qp: of each block of 16x16 samples of each picture, [ceil(H / 16), ceil(W / 16)]; None where nothing tells it.
+        taught: a teacher's corrections of the degraded pictures, int8 [C, H, W]; see `lessons`.
     """
 
     degraded: Sequence[Samples]
     clean: Sequence[Samples]
     qp: Sequence[Samples] | None = None
+    taught: Sequence[npt.NDArray[np.int8]] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn from."""
@@ -91,6 +96,7 @@ class PatchPool:
         wanted = range(batch_size)[share]
         degraded = np.zeros((len(wanted), channels + told, patch_size, patch_size), np.uint8)
         clean = np.empty((len(wanted), channels, patch_size, patch_size), np.uint8)
+        taught = np.zeros(clean.shape, np.int8)
         pictures = rng.choice(len(self.clean), batch_size, p=self._shares)
         for number, picture in enumerate(pictures):
             height, width = self.clean[picture].shape[1:]
@@ -104,11 +110,13 @@ class PatchPool:
             window = (slice(None), slice(top, top + patch_size), slice(left, left + patch_size))
             degraded[index, :channels] = _turned(self.degraded[picture][window], turns, flip)
             clean[index] = _turned(self.clean[picture][window], turns, flip)
+            if self.taught is not None:
+                taught[index] = _turned(self.taught[picture][window], turns, flip)
             if tell and self.qp is not None:
                 rows, columns = (np.arange(first, first + patch_size) // BLOCK for first in (top, left))
                 levels = as_codes(self.qp[picture][np.ix_(rows, columns)])
                 degraded[index, channels:] = _turned(levels[None], turns, flip)
-        return Batch(degraded, clean, self._errors[pictures[share]])
+        return Batch(degraded, clean, self._errors[pictures[share]], taught)
 
     @cached_property
     def _errors(self) -> npt.NDArray[np.float32]:
@@ -127,6 +135,6 @@ def as_codes(qp: Samples) -> Samples:
     return qp * np.uint8(5)
 
 
-def _turned(patch: Samples, turns: int, flip: bool) -> Samples:
+def _turned(patch: npt.NDArray[Sample], turns: int, flip: bool) -> npt.NDArray[Sample]:
     turned = np.rot90(patch, turns, axes=(1, 2))
     return turned[:, :, ::-1] if flip else turned

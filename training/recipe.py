@@ -59,9 +59,19 @@ class Recipe:
     """Side of a square training patch, in samples."""
     batch_size: int = 32
     """Patches a step."""
+    teacher: str | None = None
+    """Model whose corrections are learned before the clean pictures: they are without the noise of what no filter can
+    know, which is twenty times what the best can."""
+    teacher_weights: str | None = None
+    """File of the teacher's weights; those in the package where None."""
+    distil: float = 0.6
+    """Share of a run with a teacher that is spent on its corrections, behind the JPEG pictures."""
     lr: float = 1e-3
-    """Adam's learning rate after the warm-up; falls to a hundredth of it along a cosine: first on JPEG pictures, then
-    on video, where a run has both."""
+    """Muon's learning rate on video after the warm-up; falls to a hundredth of it along a cosine, as do the others."""
+    lr_taught: float = 0.01
+    """The same under a teacher."""
+    lr_jpeg: float = 0.02
+    """The same on JPEG pictures."""
     steps: int | None = 40_000
     """Optimizer steps; exactly one of `steps` and `minutes` is set."""
     minutes: float | None = None
@@ -90,6 +100,13 @@ class Recipe:
                 "the share of JPEG pictures must be at least 0 and below 1, the share of blind patches 0 to 1; "
                 f"got {self.jpeg_first} and {self.blind}"
             )
+        if not (self.distil >= 0 and self.jpeg_first + self.distil < 1):
+            raise InputError(
+                "the shares of a run for JPEG pictures and for a teacher must leave some for the clean pictures; got "
+                f"{self.jpeg_first} and {self.distil}"
+            )
+        if self.teacher is not None and self.degradation == "jpeg":
+            raise InputError("a teacher helps on video codecs, whose artefacts are faint; leave out --teacher")
         if not (0 <= self.jpeg_tables <= 1 and 0 <= self.jpeg_twice <= 1):
             raise InputError(
                 "the shares of JPEG pictures with other tables and of those compressed twice must be 0 to 1; "
@@ -106,13 +123,13 @@ class Recipe:
             raise InputError(f"patch size must be a multiple of 8 and at least 16, got {self.patch_size}")
         if (
             self.batch_size < 1
-            or self.lr <= 0
+            or min(self.lr, self.lr_taught, self.lr_jpeg) <= 0
             or self.deblocking < 0
             or self.harm < 0
             or (self.steps or 1) < 1
             or (self.minutes or 1) <= 0
         ):
-            raise InputError("batch size, learning rate, steps and minutes must be positive")
+            raise InputError("batch size, learning rates, steps and minutes must be positive")
 
     def for_epochs(self, epochs: float, *, samples: int) -> Recipe:
         """The same recipe, as long as it takes to draw `epochs` times as many samples as there are to draw from."""

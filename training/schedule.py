@@ -1,29 +1,35 @@
-"""How far a run is, on which pictures it is, and the learning rate there."""
+"""Which part of a run is on, and the learning rate there."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from postfilter.training.recipe import Recipe
 
-__all__ = ["Schedule", "learning_rate_share"]
+__all__ = ["Lesson", "Schedule", "learning_rate_share"]
+
+Lesson = Literal["jpeg", "teacher", "clean"]
+"""What a part of a run learns: JPEG pictures, a teacher's corrections of video, or the clean pictures themselves."""
 
 WARM_UP_SHARE = 0.02
 FINAL_LR_SHARE = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """What a run does when.
 
     Args:
-        recipe: its length and learning rate.
-        jpeg_share: share of the run that is spent on JPEG pictures first; 0 where it begins with its own.
+        recipe: its length and learning rates.
+        jpeg: share of the run that is spent on JPEG pictures, before video.
+        teacher: share of the run that is then spent with a teacher. The rest is for the clean pictures.
     """
 
     recipe: Recipe
-    jpeg_share: float
+    jpeg: float = 0.0
+    teacher: float = 0.0
 
     def done(self, step: int, seconds: float) -> float:
         """How much of the run is behind: 0 at its beginning, 1 and more at its end."""
@@ -31,15 +37,22 @@ class Schedule:
             return step / self.recipe.steps
         return seconds / (60 * (self.recipe.minutes or 1))
 
-    def on_jpeg(self, done: float) -> bool:
-        """Whether a run on a video codec is still on JPEG pictures."""
-        return done < self.jpeg_share
+    def lesson(self, done: float) -> Lesson:
+        """What is learned there."""
+        if done < self.jpeg:
+            return "jpeg"
+        return "teacher" if done < self.jpeg + self.teacher else "clean"
 
     def learning_rate(self, done: float) -> float:
-        """Adam's; it warms up and falls twice where a run has two parts."""
-        if self.on_jpeg(done):
-            return self.recipe.lr * learning_rate_share(done / self.jpeg_share)
-        return self.recipe.lr * learning_rate_share((done - self.jpeg_share) / (1 - self.jpeg_share))
+        """Muon's; it warms up and falls in each part anew."""
+        lesson = self.lesson(done)
+        if lesson == "jpeg":
+            return self.recipe.lr_jpeg * learning_rate_share(done / self.jpeg)
+        if lesson == "teacher":
+            return self.recipe.lr_taught * learning_rate_share((done - self.jpeg) / self.teacher)
+        before = self.jpeg + self.teacher
+        rate = self.recipe.lr_jpeg if self.recipe.degradation == "jpeg" else self.recipe.lr
+        return rate * learning_rate_share((done - before) / (1 - before))
 
 
 def learning_rate_share(done: float) -> float:

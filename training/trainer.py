@@ -21,7 +21,7 @@ from postfilter.training.pool import Batch
 from postfilter.training.processes import Processes
 from postfilter.training.recipe import Recipe
 from postfilter.training.run_folder import Checkpoint, RunFolder
-from postfilter.training.schedule import Schedule
+from postfilter.training.schedule import Lesson, Schedule
 from postfilter.training.validation import mean_gain_db
 
 __all__ = ["TrainingResult", "train"]
@@ -92,7 +92,11 @@ class _Run:
         self.recipe, self.data, self.folder, self.processes = recipe, data, folder, processes
         self.share = processes.share(recipe.batch_size)
         self.learner = Learner(recipe, weights=weights, processes=processes)
-        self.schedule = Schedule(recipe, recipe.jpeg_first if data.first is not None else 0.0)
+        self.schedule = Schedule(
+            recipe=recipe,
+            jpeg=recipe.jpeg_first if data.first is not None else 0.0,
+            teacher=recipe.distil if recipe.teacher is not None else 0.0,
+        )
         self.reads_qp = bool(models.card(recipe.model).inputs)
         self.step, self.seconds = 0, 0.0
         self.best, self.gain = -math.inf, math.nan
@@ -119,11 +123,11 @@ class _Run:
             # Drawn while the step before is computed. Which pictures a step is on is known then, too.
             drawn: Future[Batch] | None = None
             while (done := self.schedule.done(self.step, self.seconds)) < 1:
-                on_jpeg = self.schedule.on_jpeg(done)
-                batch = drawn.result() if drawn is not None else self.draw(self.step, on_jpeg=on_jpeg)
-                drawn = worker.submit(self.draw, self.step + 1, on_jpeg=on_jpeg)
+                lesson = self.schedule.lesson(done)
+                batch = drawn.result() if drawn is not None else self.draw(self.step, lesson)
+                drawn = worker.submit(self.draw, self.step + 1, lesson)
                 rate = self.schedule.learning_rate(done)
-                self.losses.append(self.learner.learn(batch, step=self.step, learning_rate=rate, on_jpeg=on_jpeg))
+                self.losses.append(self.learner.learn(batch, step=self.step, learning_rate=rate, lesson=lesson))
                 self.step += 1
                 self.seconds = self._clock(started)
                 finished = self.schedule.done(self.step, self.seconds) >= 1
@@ -136,16 +140,16 @@ class _Run:
                 if on_progress is not None:
                     self._tell(on_progress, pace)
 
-    def draw(self, step: int, *, on_jpeg: bool) -> Batch:
+    def draw(self, step: int, lesson: Lesson) -> Batch:
         """Draw this process's patches of a step."""
-        pool = self.data.first if on_jpeg and self.data.first is not None else self.data.pool
+        pool = self.data.first if lesson == "jpeg" and self.data.first is not None else self.data.pool
         return pool.draw(
             # The step's own generator: a resumed run draws the patches that an unbroken one would have drawn.
             np.random.default_rng((self.recipe.seed, step)),
             batch_size=self.recipe.batch_size,
             patch_size=self.recipe.patch_size,
             augmentation=self.recipe.augmentation,
-            grid=BLOCK if self.recipe.degradation == "jpeg" or on_jpeg else 1,
+            grid=BLOCK if self.recipe.degradation == "jpeg" or lesson == "jpeg" else 1,
             blind=self.recipe.blind if self.reads_qp else None,
             share=self.share,
         )
