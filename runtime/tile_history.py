@@ -22,8 +22,9 @@ _PATIENCE = 8
 what comparing costs where everything always changes, as in camera footage, comes to nothing. So for moves, too."""
 
 _WORTH_TRYING = 1.5
-"""Windows are tried once they are expected to have saved the time of so many whole items. A trial takes about fifteen;
-a picture of which next to nothing changed twice in a row is one of many."""
+"""Windows are tried once they are expected to have saved the time of so many whole items. A trial takes about
+twenty-five of 1024x768, most of it to compile; a picture of which next to nothing changed twice in a row is one of
+many."""
 
 _MUCH = 1 / 8
 """So much of an item must have changed for a move to be looked for."""

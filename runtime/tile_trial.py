@@ -117,7 +117,7 @@ def _tried(
             for patches in _fillings(canvas, len(noise), count=max(_LEAST, math.ceil(_SHARE / share)))
         ]
         # The first run allocates. Of the others the fastest counts, since other work only ever slows one down.
-        groups = [parts[:_GROUP], *(parts[start : start + _GROUP] for start in range(0, len(parts), _GROUP))]
+        groups = [parts[:1], *(parts[start : start + _GROUP] for start in range(0, len(parts), _GROUP))]
         runs = [_run(PieceJob(noise, each, expected.copy)) for each in groups if each]
         if parts and all(np.array_equal(got, expected) for got, _ in runs):
             fastest = min(seconds / len(each) for each, (_, seconds) in zip(groups[1:], runs[1:], strict=True))
