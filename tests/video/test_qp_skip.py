@@ -87,7 +87,8 @@ def test_blocks_below_leave_bit_for_bit_and_all_others_filtered(
     assert use.share == pytest.approx(skipped / total)
     assert use.mean == pytest.approx(np.mean([each.mean() for each in levels]), abs=1e-3)
     assert (use.min, use.max) == (min(each.min() for each in levels), max(each.max() for each in levels))
-    assert sum(each.tiles_skipped for each in records) == skipped
+    cells = [_spread(qp < below, (-(-90 // 8), -(-150 // 8)), side=2) for qp in levels]
+    assert [each.tiles_skipped for each in records] == [each.sum() for each in cells]
     assert [each.qp for each in records] == pytest.approx([each.mean() for each in levels])
     assert result.as_json()["qp"]["blocks_skipped"] == skipped
 
