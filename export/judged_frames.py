@@ -19,7 +19,7 @@ from postfilter.quality.codec import Codec, planes_of
 if TYPE_CHECKING:
     from postfilter.models import Layout
 
-__all__ = ["Pair", "coded_pairs", "drawn_pairs"]
+__all__ = ["Pair", "coded_pairs", "drawn_pairs", "fine_pairs"]
 
 Samples: TypeAlias = NDArray[np.uint8]
 
@@ -28,6 +28,8 @@ _SCENES = (11, 12, 13)
 """Seeds of the scenes; none of these is verified or calibrated on."""
 _JPEG_QUALITIES = (10, 20)
 _QPS = (37, 42)
+_FINE_QPS = (22,)
+"""Where there is little left to gain, and a filter that is told so should leave the picture alone."""
 _FRAMES, _KEPT, _PAN = 5, 2, 3
 """Frames coded of each moving scene; how many of them count, the last ones, predicted from others; samples moved."""
 
@@ -42,7 +44,9 @@ class Pair:
     """What is known of it, for models that read it."""
 
 
-def drawn_pairs(layout: Layout, *, seeds: Sequence[int] = _SCENES, inputs: tuple[str, ...] = ()) -> list[Pair]:
+def drawn_pairs(
+    layout: Layout, *, seeds: Sequence[int] = _SCENES, inputs: tuple[str, ...] = (), qps: Sequence[int] = _QPS
+) -> list[Pair]:
     """Return drawn scenes: for RGB coded as JPEG at quality 10 and 20, for luma by x264 and x265 at QP 37 and 42.
 
     Nothing is read from disk or network, and the same frames come every time. Filters gain on them about what they gain
@@ -53,6 +57,7 @@ def drawn_pairs(layout: Layout, *, seeds: Sequence[int] = _SCENES, inputs: tuple
         seeds: of other scenes than those that are judged on, for other uses.
         inputs: what the model reads besides. Every other frame is told it, where it is known; the others are for a
             model that runs blind.
+        qps: that luma is coded at.
     """
     if layout == "rgb":
         scenes = [drawn_scene(*_SIZE, seed=seed) for seed in seeds]
@@ -61,17 +66,20 @@ def drawn_pairs(layout: Layout, *, seeds: Sequence[int] = _SCENES, inputs: tuple
     for seed in seeds:
         clip = _pan(seed)
         for codec in get_args(Codec):
-            pairs += [pair for qp in _QPS for pair in _coded(clip, codec, qp)[-_KEPT:]]
+            pairs += [pair for qp in qps for pair in _coded(clip, codec, qp)[-_KEPT:]]
     return _told(pairs, inputs)
 
 
-def coded_pairs(paths: Sequence[Path], layout: Layout, *, inputs: tuple[str, ...] = ()) -> list[Pair]:
+def coded_pairs(
+    paths: Sequence[Path], layout: Layout, *, inputs: tuple[str, ...] = (), qps: Sequence[int] = _QPS
+) -> list[Pair]:
     """Return the first frames of the user's own sources, coded as `drawn_pairs` codes its own.
 
     Args:
         paths: clips or pictures of good quality, in any format that FFmpeg decodes.
         layout: of the model.
         inputs: as `drawn_pairs` has them.
+        qps: as above.
 
     Raises:
         InputError: a file is absent or cannot be decoded.
@@ -85,10 +93,27 @@ def coded_pairs(paths: Sequence[Path], layout: Layout, *, inputs: tuple[str, ...
         else:
             height, width = (side // 2 * 2 for side in frames[0].shape[2:])
             clip = [np.ascontiguousarray(frame[0, 0, :height, :width]) for frame in frames]
-            pairs += [pair for qp in _QPS for pair in _coded(clip, "hevc", qp)]
+            pairs += [pair for qp in qps for pair in _coded(clip, "hevc", qp)]
     if not pairs:
         raise InputError("there are no frames to judge with; give clips or pictures of good quality")
     return _told(pairs, inputs)
+
+
+def fine_pairs(paths: Sequence[Path], layout: Layout, *, inputs: tuple[str, ...]) -> list[Pair]:
+    """Return frames coded at QP 22, to see that a precision does no harm there.
+
+    None for models that do not read the QP: these filter all frames alike, which loses at low QP in any precision.
+
+    Args:
+        paths: as `coded_pairs` has them; drawn scenes where there are none.
+        layout: of the model.
+        inputs: what it reads besides.
+    """
+    if "qp" not in inputs or layout != "luma":
+        return []
+    if paths:
+        return coded_pairs(paths, layout, inputs=inputs, qps=_FINE_QPS)
+    return drawn_pairs(layout, inputs=inputs, qps=_FINE_QPS)
 
 
 def _told(pairs: list[Pair], inputs: tuple[str, ...]) -> list[Pair]:

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
     Samples: TypeAlias = NDArray[np.uint8]
 
-__all__ = ["KEPT_AT_LEAST", "Judgement", "check_judgement", "mean_gain_db", "side_by_side_ms"]
+__all__ = ["ADDED_LOSS_AT_MOST_DB", "KEPT_AT_LEAST", "Judgement", "check_judgement", "mean_gain_db", "side_by_side_ms"]
 
 KEPT_AT_LEAST = 0.95
 """Of the fp32 model's ΔPSNR."""
+ADDED_LOSS_AT_MOST_DB = 0.002
+"""At QP 22: by how much the frames may be worse than decoded, beyond what fp32 makes them."""
 _GAIN_AT_LEAST_DB = 0.02
 """What fp32 has to gain on the frames, for a share of it to mean anything."""
 _SECONDS, _ROUNDS = 1.5, 7
@@ -53,11 +55,25 @@ class Judgement:
     width: int
     """Of the frames timed, as `height`."""
     height: int
+    fine_fp32: float = 0.0
+    """ΔPSNR of the model in fp32 on frames at QP 22, in dB, for models that read the QP."""
+    fine: float = 0.0
+    """The same of the engine."""
 
     @property
     def kept(self) -> float:
         """The share of fp32's ΔPSNR that is kept; 0 where fp32 gains nothing that could be shared."""
         return self.delta_psnr / self.delta_psnr_fp32 if self.delta_psnr_fp32 >= _GAIN_AT_LEAST_DB else 0.0
+
+    @property
+    def added_loss_db(self) -> float:
+        """How much worse than decoded the engine leaves frames at QP 22, beyond fp32; 0 where it still gains there."""
+        return max(0.0, min(self.fine_fp32, 0.0) - self.fine)
+
+    @property
+    def faithful(self) -> bool:
+        """Whether enough of the gain is kept, and no harm is done where there is little to gain."""
+        return self.kept >= KEPT_AT_LEAST and self.added_loss_db <= ADDED_LOSS_AT_MOST_DB
 
     def objections(self) -> list[str]:
         """Return why the engine should not be used, in sentences; none where it should."""
@@ -72,6 +88,11 @@ class Judgement:
                 f"it keeps {self.kept:.1%} of what fp32 gains ({self.delta_psnr:+.3f} of {self.delta_psnr_fp32:+.3f} "
                 f"dB on {self.frames} frames), at least {KEPT_AT_LEAST:.0%} is required"
             )
+        if self.added_loss_db > ADDED_LOSS_AT_MOST_DB:
+            found.append(
+                f"at QP 22 it makes frames {self.added_loss_db:.4f} dB worse than fp32 does ({self.fine:+.4f} against "
+                f"{self.fine_fp32:+.4f} dB), at most {ADDED_LOSS_AT_MOST_DB} is allowed"
+            )
         if self.ms >= self.higher_ms:
             found.append(
                 f"it is no faster than {self.higher} on this machine ({self.ms:.2f} ms a frame of "
@@ -81,7 +102,7 @@ class Judgement:
 
     def as_json(self) -> dict[str, Any]:
         """Return what `engine.json` holds under `quantization.judgement`."""
-        return dataclasses.asdict(self) | {"kept": self.kept}
+        return dataclasses.asdict(self) | {"kept": self.kept, "added_loss_db": self.added_loss_db}
 
 
 def check_judgement(judgement: Judgement, *, precision: str, name: str) -> None:
@@ -92,7 +113,7 @@ def check_judgement(judgement: Judgement, *, precision: str, name: str) -> None:
     """
     found = judgement.objections()
     if found:
-        calibrate = "--calibrate with clips of your own kind, " if judgement.kept < KEPT_AT_LEAST else ""
+        calibrate = "--calibrate with clips of your own kind, " if not judgement.faithful else ""
         raise VerificationError(
             f"the {precision} engine of {name} is refused: {'; '.join(found)}. Try --{judgement.higher}, {calibrate}or "
             "--force to have it all the same"

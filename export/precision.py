@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from postfilter.errors import InputError, UnknownNameError
 from postfilter.quantize import check_quantized, refuse_bf16, to_bf16, to_fp16, to_int8
+from postfilter.runtime.machine import byte_sums_saturate
 
 if TYPE_CHECKING:
     import onnx
 
     from postfilter.quantize import Ranges
 
-__all__ = ["HIGHER", "PRECISIONS", "Precision", "check_precision", "lowered"]
+__all__ = ["HIGHER", "PRECISIONS", "Precision", "check_precision", "lowered", "weight_bits"]
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
@@ -72,7 +73,12 @@ def lowered(
         if ranges is None:
             raise ValueError("int8 takes ranges")
         unsigned = backend in _UNSIGNED
-        quantized = to_int8(graph, ranges, layers=layers, unsigned=unsigned)
+        quantized = to_int8(graph, ranges, layers=layers, unsigned=unsigned, weight_bits=weight_bits(backend))
         check_quantized(quantized, unsigned=unsigned)
         return quantized
     return graph
+
+
+def weight_bits(backend: str) -> int:
+    """Return the bits that int8 weights have on a backend: 7 where products with uint8 would saturate here, else 8."""
+    return 7 if backend in _UNSIGNED and byte_sums_saturate() else 8

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from postfilter.errors import InputError
 from postfilter.export.further import declared_inputs
-from postfilter.export.judged_frames import coded_pairs, drawn_pairs
-from postfilter.export.judgement import KEPT_AT_LEAST, Judgement, check_judgement, mean_gain_db, side_by_side_ms
-from postfilter.export.precision import HIGHER, lowered
+from postfilter.export.judged_frames import coded_pairs, drawn_pairs, fine_pairs
+from postfilter.export.judgement import Judgement, check_judgement, mean_gain_db, side_by_side_ms
+from postfilter.export.precision import HIGHER, lowered, weight_bits
 from postfilter.export.verify import reference_output
 from postfilter.quantize import calibrate, calibration_crops, convolutions, recorded_ranges
 from postfilter.runtime import load_engine
@@ -67,7 +67,8 @@ def quantized(
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Return a model's int8 graph, which was judged, and what its manifest says of it.
 
-    Where all layers in int8 keep too little of fp32's gain, some stay in float; see `Quantizer.choose_layers`.
+    Where all layers in int8 keep too little of fp32's gain, or do harm at QP 22, some stay in float; see
+    `Quantizer.choose_layers`.
 
     Args:
         prepared: the model.
@@ -86,8 +87,9 @@ def quantized(
     layers = options.layers or tuple(quantizer.layers)
     judgement = quantizer.judge("int8", layers)
     sensitivities: list[Sensitivity] = []
-    if options.layers is None and judgement.kept < KEPT_AT_LEAST and not options.force:
-        step(f"all layers in int8 keep {judgement.kept:.1%}: looking for those that have to stay in float")
+    if options.layers is None and not judgement.faithful and not options.force:
+        harm = f" and lose {judgement.added_loss_db:.4f} dB at QP 22" if judgement.added_loss_db else ""
+        step(f"all layers in int8 keep {judgement.kept:.1%}{harm}: looking for those that have to stay in float")
         sensitivities = quantizer.sensitivities()
         chosen = quantizer.choose_layers(sensitivities)
         # With none left in int8 there is no int8 engine, and the refusal tells of the one with all.
@@ -98,16 +100,16 @@ def quantized(
         check_judgement(judgement, precision="int8", name=name)
     for objection in judgement.objections():
         _log.warning("the int8 engine of %s is kept although %s", name, objection)
-    ranges = quantizer.ranges
+    ranges, backend = quantizer.ranges, prepared.assembly.backend
     told = {
         "calibrated_on": ranges.source,
         "frames": ranges.frames,
         "fidelity_db": ranges.fidelity_db,
         "layers": list(layers),
+        "weight_bits": weight_bits(backend),
         "judgement": judgement.as_json(),
         "sensitivities": [each.as_json() for each in sensitivities],
     }
-    backend = prepared.assembly.backend
     return lowered(prepared.graph, "int8", ranges=ranges, layers=layers, backend=backend), told
 
 
@@ -187,7 +189,10 @@ class Quantizer:
         layout, inputs = model.card.layout, model.card.inputs
         given = options.judge_with
         self._pairs = coded_pairs(given, layout, inputs=inputs) if given else drawn_pairs(layout, inputs=inputs)
-        self._fp32_db = mean_gain_db(partial(reference_output, model), self._pairs)
+        self._fine = fine_pairs(given, layout, inputs=inputs)
+        reference = partial(reference_output, model)
+        self._fp32_db = mean_gain_db(reference, self._pairs)
+        self._fine_fp32_db = mean_gain_db(reference, self._fine) if self._fine else 0.0
 
     def judge(self, precision: Precision, layers: Collection[str] | None = None) -> Judgement:
         """Make an engine and one of the next higher precision, and compare them.
@@ -202,17 +207,7 @@ class Quantizer:
             other = stack.enter_context(self._engine(higher, None))
             width, height = self._timed
             times = side_by_side_ms({"engine": engine, "other": other}, width=width, height=height)
-            return Judgement(
-                delta_psnr_fp32=self._fp32_db,
-                delta_psnr=mean_gain_db(engine, self._pairs),
-                frames=len(self._pairs),
-                source=self._source,
-                ms=times["engine"],
-                higher=higher,
-                higher_ms=times["other"],
-                width=width,
-                height=height,
-            )
+            return self._judged(engine, higher=higher, ms=times["engine"], higher_ms=times["other"])
 
     def sensitivities(self) -> list[Sensitivity]:
         """Quantize each layer alone; return what that costs and gives, in the graph's order."""
@@ -233,7 +228,7 @@ class Quantizer:
         """Return the layers to quantize so that enough of the gain is kept.
 
         Layers go back to float one after another, first the one that costs most ΔPSNR for each millisecond it saves,
-        until `KEPT_AT_LEAST` is reached.
+        until enough of the gain is kept and no harm is done at QP 22; see `Judgement.faithful`.
         """
         left = list(self.layers)
         dearest = sorted(
@@ -241,10 +236,29 @@ class Quantizer:
         )
         for each in dearest:
             with self._engine("int8", left) as engine:
-                if mean_gain_db(engine, self._pairs) >= KEPT_AT_LEAST * self._fp32_db:
+                if self._judged(engine).faithful:
                     break
             left.remove(each.layer)
         return tuple(left)
+
+    def _judged(
+        self, engine: Engine, *, higher: Precision = "fp16", ms: float = 0.0, higher_ms: float = 0.0
+    ) -> Judgement:
+        """Return what an engine keeps, with times that were measured."""
+        width, height = self._timed
+        return Judgement(
+            delta_psnr_fp32=self._fp32_db,
+            delta_psnr=mean_gain_db(engine, self._pairs),
+            frames=len(self._pairs),
+            source=self._source,
+            ms=ms,
+            higher=higher,
+            higher_ms=higher_ms,
+            width=width,
+            height=height,
+            fine_fp32=self._fine_fp32_db,
+            fine=mean_gain_db(engine, self._fine) if self._fine else 0.0,
+        )
 
     @contextmanager
     def _engine(self, precision: Precision, layers: Collection[str] | None) -> Iterator[Engine]:

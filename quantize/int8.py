@@ -58,7 +58,12 @@ def padding(node: onnx.NodeProto) -> list[int]:
 
 
 def to_int8(
-    graph: onnx.ModelProto, ranges: Ranges, *, layers: Collection[str] | None = None, unsigned: bool = False
+    graph: onnx.ModelProto,
+    ranges: Ranges,
+    *,
+    layers: Collection[str] | None = None,
+    unsigned: bool = False,
+    weight_bits: int = 8,
 ) -> onnx.ModelProto:
     """Return the graph with convolutions that read int8 and have int8 weights; the one given is left as it is.
 
@@ -77,6 +82,7 @@ def to_int8(
         ranges: of the values read.
         layers: names of the convolutions to quantize; all where None.
         unsigned: whether the backend takes uint8, which TensorRT does not.
+        weight_bits: 8, or 7 for processors on which sums of byte products saturate.
 
     Raises:
         WeightsError: no range is known for a value that has to be quantized.
@@ -110,7 +116,7 @@ def to_int8(
             if source not in rounded:
                 nodes += _round_value(body, source, step, kind)
                 rounded.add(source)
-            nodes.append(_round_weight(body, node, centre, covariance_of))
+            nodes.append(_round_weight(body, node, centre, covariance_of, most=2 ** (weight_bits - 1) - 1))
             node.input[0] = f"{source}.rounded"
         nodes.append(node)
     del body.node[:], body.value_info[:]
@@ -174,6 +180,8 @@ def _round_weight(
     node: onnx.NodeProto,
     centre: float,
     covariance_of: Callable[[str, Sequence[int]], NDArray[np.float64] | None],
+    *,
+    most: int,
 ) -> onnx.NodeProto:
     """Make a convolution read an int8 weight; return the node that restores it to float.
 
@@ -185,7 +193,7 @@ def _round_weight(
     # Of a layer's own: two layers may share a weight, but hardly ever do.
     name = f"{node.name}.weight"
     weight = numpy_helper.to_array(constants[node.input[1]]).astype(np.float32)
-    rounded, step = rounded_weight(weight, covariance=covariance_of(node.input[0], weight.shape))
+    rounded, step = rounded_weight(weight, covariance=covariance_of(node.input[0], weight.shape), most=most)
     node.input[1] = f"{name}.rounded"
     if centre:
         sums = rounded.astype(np.float64).sum(axis=tuple(range(1, weight.ndim))) * step

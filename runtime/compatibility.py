@@ -44,14 +44,20 @@ def require_compatible(folder: Path, manifest: EngineManifest, *, device: str) -
         _require_target(folder, manifest, device)
 
 
-def precision_warning(manifest: EngineManifest, capabilities: Sequence[str]) -> str | None:
+def precision_warning(manifest: EngineManifest, capabilities: Sequence[str], *, saturating: bool = False) -> str | None:
     """Return what to tell of an engine that cannot run here in the precision that it was verified in; else None.
 
     Args:
         manifest: of an OpenVINO engine.
         capabilities: OpenVINO's `OPTIMIZATION_CAPABILITIES` of the device, for instance `FP32`, `BF16`, `INT8`.
+        saturating: whether sums of byte products saturate on the device, see `machine.byte_sums_saturate`.
     """
     verified = manifest.precision_run
+    if saturating and manifest.quantization.get("weight_bits") == 8:
+        return (
+            f"this int8 engine of {manifest.model} has weights of 8 bits, whose sums saturate on processors without "
+            "VNNI such as this one: pictures may be damaged; make it again here with export-engine, which takes 7 bits"
+        )
     if verified not in ("bf16", "fp16", "int8") or verified.upper() in capabilities:
         return None
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import platform
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from typing import Any
 from postfilter.runtime import cuda_probe
 from postfilter.runtime.trt_library import DISTRIBUTIONS as TENSORRT
 
-__all__ = ["cpu_features", "cpu_name", "device_facts", "features_of", "installed_version", "platform_name"]
+__all__ = [
+    "byte_sums_saturate",
+    "cpu_features",
+    "cpu_name",
+    "device_facts",
+    "features_of",
+    "installed_version",
+    "platform_name",
+]
 
 _DISTRIBUTIONS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "tensorrt": TENSORRT}
 """Where a backend's package is called otherwise than the backend."""
@@ -20,6 +29,7 @@ _DISTRIBUTIONS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "tensorrt":
 _X86 = {"sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"}
 _X86 |= {"avx_vnni", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16", "amx_fp16"}
 _ARM = {"asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "svei8mm", "svebf16", "sme"}
+_VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 _DECIDING = _X86 | _ARM
 """The instruction sets that kernels of convolutions are chosen by, in the words of /proc/cpuinfo: `asimdhp` is fp16
 arithmetic and `asimddp` the dot product of bytes on ARM."""
@@ -68,6 +78,19 @@ def cpu_features() -> tuple[str, ...]:
         if found:
             return found
     return (platform.machine().lower(),)
+
+
+def byte_sums_saturate(features: Collection[str] | None = None) -> bool:
+    """Return whether sums of products of unsigned and signed bytes saturate at 16 bits on this processor.
+
+    So it is on x86 without VNNI (oneDNN, "Nuances of int8 Computations"; OpenVINO, "Saturation (overflow) Issue
+    Workaround"). Weights of 7 bits are the remedy: 2 x 255 x 63 still fits.
+
+    Args:
+        features: of `cpu_features`; of this machine where None.
+    """
+    found = set(cpu_features() if features is None else features)
+    return not found & (_VNNI | _ARM) and not found & {"arm64", "aarch64"}
 
 
 def features_of(cpuinfo: str) -> tuple[str, ...]:

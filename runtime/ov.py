@@ -15,6 +15,7 @@ from postfilter.errors import ArtefactError, MissingDependencyError, UnknownName
 from postfilter.runtime.backend import Layer, Options, Shape, usable_cores
 from postfilter.runtime.bit_depth import graph_bytes, sample_type
 from postfilter.runtime.compatibility import precision_warning
+from postfilter.runtime.machine import byte_sums_saturate
 from postfilter.runtime.manifest import GRAPH, EngineManifest
 from postfilter.runtime.resident import memory_released
 
@@ -51,7 +52,9 @@ class OpenVINOBackend:
             raise MissingDependencyError("openvino", f"the engine {folder}", None, error) from error
         self._core = openvino.Core()
         self._device = _known_device(self._core, options.device)
-        if warning := precision_warning(manifest, self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")):
+        capable = self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
+        saturating = self._device == "CPU" and byte_sums_saturate()
+        if warning := precision_warning(manifest, capable, saturating=saturating):
             _log.warning("%s", warning)
         self._dtype = np.dtype(sample_type(options.bit_depth))
         # One request more than streams: a frame is always waiting when a stream falls idle.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from postfilter.errors import PostfilterError
 from postfilter.export.further import drawn_inputs
 from postfilter.export.graph import to_graph
-from postfilter.export.judged_frames import coded_pairs, drawn_pairs
+from postfilter.export.judged_frames import coded_pairs, drawn_pairs, fine_pairs
 from postfilter.export.judgement import Judgement, mean_gain_db
 from postfilter.export.passes.rewriting import PASSES, rewrite
 from postfilter.export.pictures import drawn_frames
@@ -86,6 +87,8 @@ class Search:
         self._pairs = coded_pairs(judged_on, layout, inputs=inputs) if judged_on else drawn_pairs(layout, inputs=inputs)
         self.fp32_db = mean_gain_db(partial(reference_output, model), self._pairs)
         """ΔPSNR of the model itself, in dB."""
+        self._fine = fine_pairs(judged_on, layout, inputs=inputs)
+        self._fine_fp32_db = mean_gain_db(partial(reference_output, model), self._fine) if self._fine else 0.0
         self._frames = drawn_frames(layout, size=size)
         self._references = [reference_output(model, frame, drawn_inputs(model.card, frame)) for frame in self._frames]
         self._ranges: Ranges | None = None
@@ -99,7 +102,7 @@ class Search:
             with load_engine(folder) as engine:
                 told = verify_engine(engine, self._model, self._frames, references=self._references)
                 run = engine.execution(width=self.width, height=self.height).precision_run
-                gain = self._gain(candidate, engine)
+                gain, fine = self._gain(candidate, engine)
         except (PostfilterError, ImportError) as error:
             return unavailable(
                 candidate.backend, candidate.device, candidate.precision, str(error), passes=candidate.passes or ()
@@ -115,6 +118,8 @@ class Search:
             higher_ms=float("inf"),
             width=self.width,
             height=self.height,
+            fine_fp32=self._fine_fp32_db,
+            fine=fine,
         )
         objections = judgement.objections() if candidate.precision == "int8" else []
         gate = GATES_DB[candidate.precision]
@@ -250,12 +255,13 @@ class Search:
             backend=candidate.backend,
         )
 
-    def _gain(self, candidate: Candidate, engine: Engine) -> float:
-        """ΔPSNR in dB, of the engine's twin for any size where it takes one alone."""
-        if self.size is None:
-            return mean_gain_db(engine, self._pairs)
-        with load_engine(self._write(candidate, self._prepared(candidate, None))) as twin:
-            return mean_gain_db(twin, self._pairs)
+    def _gain(self, candidate: Candidate, engine: Engine) -> tuple[float, float]:
+        """ΔPSNR in dB, and that at QP 22, of the engine's twin for any size where it takes one alone."""
+        with ExitStack() as stack:
+            if self.size is not None:
+                folder = self._write(candidate, self._prepared(candidate, None))
+                engine = stack.enter_context(load_engine(folder))
+            return mean_gain_db(engine, self._pairs), mean_gain_db(engine, self._fine) if self._fine else 0.0
 
     def _passes(self, candidate: Candidate) -> tuple[str, ...]:
         """The names of the rewrites that change the graph."""

@@ -8,7 +8,7 @@ import pytest
 
 from postfilter import models
 from postfilter.errors import InputError, VerificationError
-from postfilter.export.judged_frames import Pair, coded_pairs, drawn_pairs
+from postfilter.export.judged_frames import Pair, coded_pairs, drawn_pairs, fine_pairs
 from postfilter.export.judgement import Judgement, check_judgement, mean_gain_db, side_by_side_ms
 from postfilter.export.verify import reference_output
 
@@ -38,11 +38,32 @@ def test_an_engine_that_keeps_enough_and_is_faster_is_accepted():
         ({"delta_psnr": -0.1}, "keeps -50"),
         ({"ms": 9.0}, r"no faster than fp16 .*9\.00 ms .*720x480 against 9\.00"),
         ({"delta_psnr_fp32": 0.01}, "fp32 itself gains .*--judge-with"),
+        ({"fine_fp32": 0.01, "fine": -0.003}, r"at QP 22 .* 0\.0030 dB worse .*-0\.0030 against \+0\.0100"),
     ],
 )
 def test_a_refusal_has_the_numbers_and_what_to_try(change, reason):
     with pytest.raises(VerificationError, match=rf"int8 engine of fastarcnn is refused: .*{reason}.*--fp16.*--force"):
         check_judgement(dataclasses.replace(GOOD, **change), precision="int8", name="fastarcnn")
+
+
+@pytest.mark.parametrize(
+    ("fp32", "engine", "added"), [(0.05, 0.01, 0), (-0.1, -0.1015, 0.0015), (-0.1, -0.05, 0), (0.05, -0.01, 0.01)]
+)
+def test_harm_at_low_qp_is_what_is_lost_beyond_fp32(fp32, engine, added):
+    judgement = dataclasses.replace(GOOD, fine_fp32=fp32, fine=engine)
+    assert judgement.added_loss_db == pytest.approx(added)
+    assert judgement.faithful == (added <= 0.002)
+    assert bool(judgement.objections()) == (added > 0.002)
+
+
+def test_models_that_read_the_qp_are_judged_at_a_low_one_too(clip_pair):
+    assert fine_pairs([], "luma", inputs=()) == fine_pairs([], "rgb", inputs=("qp",)) == []
+    pairs = fine_pairs([clip_pair.clean], "luma", inputs=("qp",))
+    assert {pair.inputs.get("qp") for pair in pairs} == {22, None}
+    usual = coded_pairs([clip_pair.clean], "luma")
+    assert mean_gain_db(lambda frame: frame, pairs) == 0
+    errors = [np.mean([np.square(p.decoded.astype(int) - p.source).mean() for p in each]) for each in (pairs, usual)]
+    assert errors[0] < errors[1] / 4
 
 
 def test_all_objections_are_told_at_once():

@@ -113,8 +113,7 @@ def test_an_int8_engine_is_written_with_its_judgement(tmp_path):
 
 def test_where_no_layer_could_stay_in_int8_the_engine_is_refused(prepared, monkeypatch):
     # A share that no choice of layers reaches: an engine without any layer in int8 is not to pass for one.
-    for module in ("judgement", "quantization"):
-        monkeypatch.setattr(f"postfilter.export.{module}.KEPT_AT_LEAST", 1.5)
+    monkeypatch.setattr("postfilter.export.judgement.KEPT_AT_LEAST", 1.5)
     monkeypatch.setattr("postfilter.export.judgement._SECONDS", 0.0)
     with pytest.raises(VerificationError, match="refused: it keeps"):
         quantized(prepared, QuantizeOptions())

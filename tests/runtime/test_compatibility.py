@@ -185,3 +185,12 @@ def test_which_precisions_are_told(
 ) -> None:
     manifest = read_manifest(make_engine(precision="fp16", precision_run=ran))
     assert (precision_warning(manifest, capabilities) is not None) == warned
+
+
+@pytest.mark.parametrize(("bits", "saturating", "warned"), [(8, True, True), (8, False, False), (7, True, False)])
+def test_weights_of_eight_bits_are_warned_of_where_their_sums_saturate(
+    bits: int, saturating: bool, warned: bool, make_engine: Callable[..., Path]
+) -> None:
+    manifest = read_manifest(make_engine(precision="int8", quantization={"weight_bits": bits}))
+    warning = precision_warning(manifest, ["FP32", "INT8"], saturating=saturating)
+    assert (warning is not None and "7 bits" in warning) == warned

@@ -10,7 +10,14 @@ import pytest
 
 from postfilter.runtime import cuda_probe, machine
 from postfilter.runtime.cuda_probe import CudaDevice, CudaProbe
-from postfilter.runtime.machine import cpu_features, cpu_name, device_facts, features_of, installed_version
+from postfilter.runtime.machine import (
+    byte_sums_saturate,
+    cpu_features,
+    cpu_name,
+    device_facts,
+    features_of,
+    installed_version,
+)
 
 EPYC = """processor	: 0
 model name	: AMD EPYC 9R14
@@ -87,3 +94,19 @@ def test_versions_are_those_of_the_installed_packages(tmp_path: Path, monkeypatc
     assert installed_version("tensorrt", load=False) == ""
     assert installed_version("tensorrt") == "10.3.0"
     monkeypatch.delitem(sys.modules, "tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("features", "saturates"),
+    [
+        (("avx", "avx2", "fma"), True),
+        (("avx2", "avx512f"), True),
+        (("x86_64",), True),
+        (("avx2", "avx_vnni"), False),
+        (("avx2", "avx512_vnni", "avx512f"), False),
+        (("asimd",), False),
+        (("arm64",), False),
+    ],
+)
+def test_sums_of_bytes_saturate_on_x86_without_vnni(features: tuple[str, ...], saturates: bool) -> None:
+    assert byte_sums_saturate(features) == saturates
