@@ -70,9 +70,9 @@ MODELS: dict[str, ModelCard] = {
             halo=14,
             summary=f"{_FAST}, luma, for H.264 and HEVC",
         ),
-        _edge("edge-s", width=16, depth=9, unshuffle=4),
+        _edge("edge-s", width=15, depth=4, unshuffle=2),
         _edge("edge-m", width=16, depth=6, unshuffle=2),
-        _edge("edge-l", width=24, depth=6, unshuffle=2),
+        _edge("edge-l", width=32, depth=4, unshuffle=2),
         _edge("edge-x", width=48, depth=8, unshuffle=2),
     )
 }

@@ -30,6 +30,8 @@ VALIDATION_QUALITIES = (10, 20, 40)
 VALIDATION_QP = (22, 27, 32, 37, 42)
 # Fixed, so that every run of every recipe is validated on the same frames.
 VALIDATION_SEED = 5
+TAUGHT_FRAMES = (2, 5)
+"""Of each shot of eight."""
 VALIDATION_FRAMES = (2, 5)
 VALIDATION_SCALE = 0.7
 
@@ -51,6 +53,9 @@ class TrainingData:
     """What is trained on."""
     first: PatchPool | None
     """JPEG pictures for the first share of a run on a video codec (`Recipe.jpeg_first`)."""
+    taught: PatchPool | None = None
+    """Some frames of each shot with a teacher's corrections, for the share of a run with a teacher. Not all: computing
+    them costs as much as many steps of a small student."""
     validation: Mapping[str, PatchPool]
     """What the weights are chosen on, by codec and quality, such as `hevc 37`; each counts the same."""
 
@@ -93,12 +98,12 @@ def load_data(
         return _jpeg_data(recipe, paths, held_out, clips, on_progress)
     cache, processes = cache or user_cache() / "shots", processes or Processes()
     data = _video_data(recipe, paths, held_out, clips, _Coder(recipe, cache, processes, on_progress))
-    if recipe.teacher is None:
+    if data.taught is None or recipe.teacher is None:
         return data
-    weights = Path(recipe.teacher_weights) if recipe.teacher_weights else None
-    teacher = models.load(recipe.teacher, weights=weights)
-    lessons = processes.from_first(lambda: write_lessons(data.pool, teacher, cache=cache, on_progress=on_progress))
-    return replace(data, pool=replace(data.pool, taught=read_lessons(lessons, data.pool)))
+    teacher = models.load(recipe.teacher, weights=Path(recipe.teacher_weights) if recipe.teacher_weights else None)
+    pool = data.taught
+    lessons = processes.from_first(lambda: write_lessons(pool, teacher, cache=cache, on_progress=on_progress))
+    return replace(data, taught=replace(pool, taught=read_lessons(lessons, pool)))
 
 
 def _jpeg_data(
@@ -145,6 +150,7 @@ def _video_data(
     return TrainingData(
         pool=pool,
         first=_jpeg_pool(recipe, _read(trained_on, recipe), None) if jpeg_first else None,
+        taught=_pool([*moving, *panned], frames=TAUGHT_FRAMES) if recipe.teacher is not None else None,
         validation={name: _pool(shots, frames=VALIDATION_FRAMES) for name, shots in zip(tried, shown, strict=True)},
     )
 

@@ -27,6 +27,8 @@ __all__ = ["Learner"]
 # can throw a run off for good.
 MAX_GRADIENT_NORM, MAX_RELATIVE_GRADIENT_NORM = 5.0, 1.0
 
+QUIET = 0.1
+
 
 class Learner:
     """One network with its optimizer.
@@ -70,6 +72,19 @@ class Learner:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
+
+    @torch.no_grad()
+    def quieten(self) -> None:
+        """Make the network's corrections a tenth as strong.
+
+        Those of JPEG pictures are far too strong for video. Left to itself, a small network unlearns them by way of its
+        biases, until a whole layer of Relus is silent for good.
+        """
+        for network in (self.network, self.average):
+            last = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))][-1]
+            last.weight.mul_(QUIET)
+            if last.bias is not None:
+                last.bias.mul_(QUIET)
 
     def learn(self, batch: Batch, *, step: int, learning_rate: float, lesson: Lesson) -> float:
         """Take one step; return the loss of the batch before it.

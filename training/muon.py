@@ -11,7 +11,7 @@ __all__ = ["Muon"]
 
 MOMENTUM = 0.95
 BETAS = (0.9, 0.99)
-SCALAR_LR_SHARE = 0.2
+SCALAR_LR_SHARE = 0.1
 """Adam's learning rate for biases and slopes, as a share of that of the weights."""
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 STEPS = 5

@@ -95,7 +95,7 @@ class _Run:
         self.schedule = Schedule(
             recipe=recipe,
             jpeg=recipe.jpeg_first if data.first is not None else 0.0,
-            teacher=recipe.distil if recipe.teacher is not None else 0.0,
+            teacher=recipe.distil if data.taught is not None else 0.0,
         )
         self.reads_qp = bool(models.card(recipe.model).inputs)
         self.step, self.seconds = 0, 0.0
@@ -119,11 +119,16 @@ class _Run:
         """Train to the end."""
         started = time.monotonic() - self.seconds
         validated, validated_at = self.seconds, self.step
+        lesson = self.schedule.lesson(self.schedule.done(max(self.step - 1, 0), self.seconds))
         with ThreadPoolExecutor(1) as worker:
             # Drawn while the step before is computed. Which pictures a step is on is known then, too.
             drawn: Future[Batch] | None = None
             while (done := self.schedule.done(self.step, self.seconds)) < 1:
-                lesson = self.schedule.lesson(done)
+                before, lesson = lesson, self.schedule.lesson(done)
+                if lesson != before:
+                    drawn = None
+                    if before == "jpeg":
+                        self.learner.quieten()
                 batch = drawn.result() if drawn is not None else self.draw(self.step, lesson)
                 drawn = worker.submit(self.draw, self.step + 1, lesson)
                 rate = self.schedule.learning_rate(done)
@@ -142,7 +147,8 @@ class _Run:
 
     def draw(self, step: int, lesson: Lesson) -> Batch:
         """Draw this process's patches of a step."""
-        pool = self.data.first if lesson == "jpeg" and self.data.first is not None else self.data.pool
+        pool = {"jpeg": self.data.first, "teacher": self.data.taught, "clean": self.data.pool}[lesson]
+        assert pool is not None
         return pool.draw(
             # The step's own generator: a resumed run draws the patches that an unbroken one would have drawn.
             np.random.default_rng((self.recipe.seed, step)),

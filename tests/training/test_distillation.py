@@ -10,9 +10,11 @@ from postfilter import models
 from postfilter.errors import InputError
 from postfilter.models import Model
 from postfilter.training import PatchPool, Recipe
+from postfilter.training.learner import Learner
 from postfilter.training.lessons import STEPS_A_CODE, read_lessons, write_lessons
 from postfilter.training.losses import distance
 from postfilter.training.muon import Muon
+from postfilter.training.processes import Processes
 from postfilter.training.schedule import Schedule
 
 
@@ -98,3 +100,13 @@ def test_muon_moves_a_weight_matrix_equally_far_in_all_directions_that_its_gradi
     steps = torch.linalg.svdvals(weight.detach().flatten(1)) / 0.1
     assert steps.min() > 0.3
     assert steps.max() < 1.3
+
+
+def test_corrections_are_a_tenth_as_strong_when_a_run_turns_from_jpeg_to_video() -> None:
+    learner = Learner(Recipe(model="edge-s", degradation="mixed"), weights=None, processes=Processes())
+    picture = torch.rand(1, 2, 32, 32)
+    with torch.no_grad():
+        learner.network.layers[-1].bias.fill_(0.3)
+        before = learner.network(picture)
+        learner.quieten()
+        assert torch.allclose(learner.network(picture), before / 10, atol=1e-6)
