@@ -35,6 +35,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="Q",
         help="the input is clean: make a JPEG of it at this quality (1 to 100), filter that and compare both",
     )
+    parser.add_argument(
+        "--report-quality",
+        action="store_true",
+        help="tell how strongly the picture was compressed, estimated from its samples, beside what its file tells",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     add_engine_choice(parser)
     add_guard(parser)
@@ -54,6 +59,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             arguments.output,
             engine,
             jpeg_quality=arguments.jpeg_quality,
+            report_quality=arguments.report_quality,
             overwrite=arguments.overwrite,
             guard=arguments.guard,
             guard_engine=lambda: open_reference_engine(engine, arguments, reporter),
@@ -71,6 +77,8 @@ def _render(result: dict[str, Any], console: Console) -> None:
     console.print(
         f"{result['output']}: {size} in {1000 * result['seconds']:.0f} ms, {result['engine']}", highlight=False
     )
+    if (strength := result["strength"]) is not None:
+        console.print(_told(strength), highlight=False)
     quality = result["quality"]
     if quality is None:
         return
@@ -83,6 +91,18 @@ def _render(result: dict[str, Any], console: Console) -> None:
             f"{quality[f'psnr_b_{key}']:.2f} dB",
         )
     console.print(table)
+
+
+def _told(strength: dict[str, Any]) -> str:
+    """Say how strongly a picture was compressed, in one line."""
+    if not strength["coded"]:
+        seen = "no compression is seen in the samples"
+    elif strength["lattice"]:
+        seen = f"JPEG quality {strength['jpeg_quality']}, from the steps that the samples lie on"
+    else:
+        seen = f"QP {strength['qp']:.0f} +- {strength['spread']:.0f}, as of JPEG quality {strength['jpeg_quality']}"
+    told = strength["file_jpeg_quality"]
+    return seen if told is None else f"{seen}; the file's quantization tables: JPEG quality {told}"
 
 
 COMMAND = Command(name="filter-image", summary=_SUMMARY, add_arguments=_add_arguments, run=_run, render=_render)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=place, metavar="OUTPUT", nargs="?", help="the suffix names the container")
     add_engine_choice(parser.add_argument_group("engine"), default=_CHOSEN)
     filtering = parser.add_argument_group("what is filtered")
+    filtering.add_argument(
+        "--qp",
+        type=_qp_from,
+        default="auto",
+        metavar="auto|estimated|blind|N",
+        help="what engines that read the QP are told: what the bitstream tells, or else an estimate from the samples "
+        "(auto); always an estimate; nothing; or N of 0 to 51 for all frames",
+    )
     filtering.add_argument(
         "--skip-below-qp",
         type=float,
@@ -130,6 +139,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
                 engine,
                 **encoding,
                 reference=arguments.reference,
+                qp=arguments.qp,
                 skip_below_qp=arguments.skip_below_qp,
                 tile_reuse=arguments.tile_reuse,
                 hwaccel=arguments.hwaccel,
@@ -150,6 +160,21 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     if arguments.engine is not None:
         content["engine"] = str(arguments.engine)
     return content
+
+
+def _qp_from(text: str) -> Any:
+    """Return a word as it is and a number as one, for argparse."""
+    from postfilter.errors import InputError
+    from postfilter.video.reading.estimated_qp import check_qp_from
+
+    value: Any = text
+    with suppress(ValueError):
+        value = float(text)
+    try:
+        check_qp_from(value)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return value
 
 
 def _finish_first(reporter: Reporter) -> None:

@@ -143,7 +143,8 @@ def run_realtime(arguments: argparse.Namespace, reporter: Reporter, watch: Watch
         input_format=arguments.input_format,
         options=dict(arguments.input_option or ()),
         timeout_seconds=_TIMEOUT_SECONDS if arguments.input_timeout is None else arguments.input_timeout,
-        qp=any(wants_qp(read_manifest(folder)) for folder in folders),
+        qp=arguments.qp != "blind" and any(wants_qp(read_manifest(folder)) for folder in folders),
+        qp_from=arguments.qp,
     )
     with ExitStack() as opened, reporter.progress(str(arguments.input)) as update:
         try:

@@ -18,6 +18,7 @@ from postfilter.quality.images import check_qualities, evaluate_images, evaluate
 from postfilter.quality.meters import METRICS, check_metrics
 from postfilter.quality.metrics import blocking_effect, finite_psnr, finite_psnr_b, luma_of, psnr, psnr_b, ssim
 from postfilter.quality.store import CodedStore
+from postfilter.quality.strength import Strength, estimate_strength
 
 __all__ = [
     "DATASETS",
@@ -27,12 +28,14 @@ __all__ = [
     "CodedStore",
     "Method",
     "RoundTrip",
+    "Strength",
     "blocking_effect",
     "check_coding",
     "check_metrics",
     "check_qualities",
     "clip_files",
     "encode_decode",
+    "estimate_strength",
     "evaluate_clips",
     "evaluate_coded",
     "evaluate_images",

@@ -17,6 +17,7 @@ from postfilter.video.filtering.qp_skip import QpSteering, wants_qp
 from postfilter.video.filtering.stage import FrameFilter
 from postfilter.video.frame import Frame
 from postfilter.video.pipeline import Pipeline
+from postfilter.video.reading.estimated_qp import QpFrom
 from postfilter.video.reading.source import Source
 from postfilter.video.record import Observer
 from postfilter.video.reference import Reference
@@ -46,6 +47,7 @@ def filter_video(
     crf: float = 16,
     preset: str = "veryfast",
     reference: str | Path | None = None,
+    qp: QpFrom = "auto",
     skip_below_qp: float | None = None,
     tile_reuse: bool = True,
     overwrite: bool = False,
@@ -74,6 +76,7 @@ def filter_video(
         crf: quality of the first two, 0 (best) to 51.
         preset: their speed, `ultrafast` … `placebo`.
         reference: the undegraded source of the clip; its ΔPSNR is then measured.
+        qp: what engines that read the QP are told: see `reading.estimated_qp.QpFrom`.
         skip_below_qp: blocks of 16x16 samples whose QP is below it leave bit for bit as they came; see
             `reading.qp.QP_CODECS` for the codecs whose QP is known. None filters all.
         tile_reuse: whether what did not change since the frame before keeps its output instead of being filtered
@@ -110,7 +113,8 @@ def filter_video(
     if target is not None:
         check_target(target, source=source, overwrite=overwrite)
     with ExitStack() as cleanup:
-        clip = cleanup.enter_context(Source(source, qp=wants_qp(engine, skip_below_qp), strict=strict, hwaccel=hwaccel))
+        wanted = wants_qp(engine, skip_below_qp, qp_from=qp)
+        clip = cleanup.enter_context(Source(source, qp=wanted, qp_from=qp, strict=strict, hwaccel=hwaccel))
         checks = cleanup.enter_context(Guard(engine, mode=guard, reference=guard_engine))
         filtering = FrameFilter(
             engine,
@@ -130,6 +134,7 @@ def filter_video(
             # What decides how frames look, or what is known of those that an earlier run made.
             filter_settings = {
                 "guard": guard,
+                "qp": qp,
                 "skip_below_qp": skip_below_qp,
                 "reference": None if reference is None else input_identity(Path(reference))["ends_sha256"],
             }
@@ -170,6 +175,7 @@ def filter_frames(
     source: str | Path,
     engine: Engine,
     *,
+    qp: QpFrom = "auto",
     skip_below_qp: float | None = None,
     tile_reuse: bool = True,
     guard: GuardMode = "redo",
@@ -183,6 +189,7 @@ def filter_frames(
     Args:
         source: as for `filter_video`.
         engine: as for `filter_video`.
+        qp: as for `filter_video`.
         skip_below_qp: as for `filter_video`.
         tile_reuse: as for `filter_video`.
         guard: as for `filter_video`; what it finds is logged.
@@ -192,7 +199,7 @@ def filter_frames(
         InputError: the clip cannot be read or filtered with this engine, or its QP is not known and needed.
     """
     with (
-        Source(source, qp=wants_qp(engine, skip_below_qp)) as clip,
+        Source(source, qp=wants_qp(engine, skip_below_qp, qp_from=qp), qp_from=qp) as clip,
         Guard(engine, mode=guard, reference=guard_engine) as checks,
     ):
         steering = QpSteering(clip, engine, skip_below=skip_below_qp)

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from postfilter.errors import InputError, OutputError
 from postfilter.quality.images import jpeg_round_trip
+from postfilter.quality.jpeg_tables import table_of_file
 from postfilter.quality.metrics import finite_psnr, finite_psnr_b, luma_of, ssim
+from postfilter.quality.strength import TILE, Strength, estimate_strength
 from postfilter.video.filtering.guard import Guard, GuardMode, ReferenceEngine
 from postfilter.video.target import check_source, check_target
 
 if TYPE_CHECKING:
     from postfilter.runtime import Engine
 
-__all__ = ["ImageQuality", "ImageResult", "check_paths", "filter_image"]
+__all__ = ["ImageQuality", "ImageResult", "ImageStrength", "check_paths", "filter_image"]
 
 Picture = NDArray[np.uint8]
 
@@ -44,6 +46,16 @@ class ImageQuality:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageStrength(Strength):
+    """How strongly the picture was compressed before it was filtered."""
+
+    source: str
+    """Where this comes from: `estimated`, from the samples."""
+    file_jpeg_quality: int | None
+    """What the quantization tables of a JPEG file tell; None of other files."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageResult:
     """What came of filtering one picture."""
 
@@ -59,12 +71,15 @@ class ImageResult:
     """Where the input was compressed here."""
     guard: str | None = None
     """What came out black, flat, shifted or otherwise not filtered, and what was done about it."""
+    strength: ImageStrength | None = None
+    """Where it was asked for, or the engine is told the QP."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
         content = dict(vars(self))
         content["input"], content["output"] = str(self.input), str(self.output)
         content["quality"] = None if self.quality is None else dict(vars(self.quality))
+        content["strength"] = None if self.strength is None else {**vars(self.strength), "coded": self.strength.coded}
         return content
 
 
@@ -74,6 +89,7 @@ def filter_image(
     engine: Engine,
     *,
     jpeg_quality: int | None = None,
+    report_quality: bool = False,
     overwrite: bool = False,
     guard: GuardMode = "redo",
     guard_engine: ReferenceEngine = None,
@@ -90,6 +106,8 @@ def filter_image(
         engine: loaded for 8 bits.
         jpeg_quality: the picture is clean: compress it as JPEG at this quality (1 to 100) first, filter that, and
             compare both with the clean one.
+        report_quality: whether to estimate how strongly the picture was compressed; also done for engines that read
+            the QP, which are told it.
         overwrite: whether an existing `target` may be replaced.
         guard: see `filter_video`.
         guard_engine: see `filter_video`.
@@ -106,12 +124,15 @@ def filter_image(
     if jpeg_quality is not None:
         picture = jpeg_round_trip(clean, quality=jpeg_quality)
     planes = _planes(picture, engine)
+    reads_qp = any(each.name == "qp" for each in engine.inputs)
+    strength = _strength(picture, source if jpeg_quality is None else None) if report_quality or reads_qp else None
+    told = {"qp": np.float32(strength.cautious_qp)} if reads_qp and strength is not None else {}
     engine.prepare(width=picture.shape[1], height=picture.shape[0])
     started = time.perf_counter()
-    filtered_planes = engine(planes)
+    filtered_planes = engine(planes, inputs=told)
     seconds = time.perf_counter() - started
     with Guard(engine, mode=guard, reference=guard_engine) as checks:
-        filtered_planes, objection = checks.check(planes, filtered_planes, frame=0, pts_seconds=0.0)
+        filtered_planes, objection = checks.check(planes, filtered_planes, frame=0, pts_seconds=0.0, inputs=told)
     filtered = _picture(picture, planes, filtered_planes)
     quality = None if jpeg_quality is None else _compare(clean, picture, filtered, jpeg_quality)
     _write(target, filtered, alpha)
@@ -124,6 +145,7 @@ def filter_image(
         seconds=seconds,
         quality=quality,
         guard=objection,
+        strength=strength,
     )
 
 
@@ -143,6 +165,16 @@ def _check(engine: Engine, jpeg_quality: int | None) -> None:
         raise InputError(f"the engine is loaded for {engine.bit_depth} bits; pictures have 8: load it with bit_depth=8")
     if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
         raise InputError(f"got JPEG quality {jpeg_quality}; give 1 to 100")
+
+
+def _strength(picture: Picture, file: Path | None) -> ImageStrength | None:
+    """Estimate it, and read what the file tells; None for less than a tile."""
+    luma = picture if picture.ndim == 2 else luma_of(picture)
+    if min(luma.shape) < TILE:
+        return None
+    table = None if file is None else table_of_file(file.read_bytes())
+    found = estimate_strength(luma)
+    return ImageStrength(**vars(found), source="estimated", file_jpeg_quality=None if table is None else table.quality)
 
 
 def _read(source: Path) -> tuple[Picture, Picture | None]:

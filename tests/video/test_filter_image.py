@@ -95,7 +95,7 @@ def test_a_clean_picture_is_compressed_and_compared(engine: Engines, clean: Pict
     assert quality.psnr_b_jpeg == pytest.approx(psnr_b(coded, clean))
     assert quality.delta_psnr == pytest.approx(quality.psnr_filtered - quality.psnr_jpeg)
     told = json.loads(json.dumps(result.as_json()))
-    assert set(told) == {"input", "output", "engine", "width", "height", "seconds", "quality", "guard"}
+    assert set(told) == {"input", "output", "engine", "width", "height", "seconds", "quality", "guard", "strength"}
 
 
 def test_a_picture_that_jpeg_does_not_change_gives_numbers_that_json_holds(engine: Engines, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from postfilter.errors import DeviceError, InputError, UnknownNameError
+from postfilter.errors import DeviceError, UnknownNameError
 from postfilter.video.pixels import plane_view
 from postfilter.video.reading.source import Source
 
@@ -25,11 +25,6 @@ def test_a_device_that_does_not_decode_this_is_told(write: Callable[..., Path], 
     clip = write(tmp_path / "in.mkv", codec="ffv1")
     with pytest.raises(DeviceError, match=r"decoded by drm here .*leave --hwaccel away"):
         Source(clip, hwaccel="drm")
-
-
-def test_the_qp_is_known_to_software_alone(write: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="leave one of both"):
-        Source(write(tmp_path / "in.mp4"), qp=True, hwaccel="cuda")
 
 
 @pytest.mark.gpu

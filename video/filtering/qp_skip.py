@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from postfilter.runtime import Engine, EngineManifest
     from postfilter.video.frame import Frame
     from postfilter.video.pixels import Plane
+    from postfilter.video.reading.estimated_qp import QpFrom
     from postfilter.video.reading.source import Source
 
 __all__ = ["FEEDS", "Blocks", "QpSteering", "QpUse", "block_qp", "check_inputs", "told", "wants_qp"]
@@ -30,13 +31,13 @@ class QpUse:
     """What was known of the QP of a clip, and what became of it."""
 
     source: str
-    """Where it was read: `h264 side data`, `hevc slice`, …"""
+    """Where it came from: `h264 side data`, `hevc slice`, …, `estimated`, `given`."""
     mean: float | None
     """Over all blocks of all frames that tell it, as `min` and `max`; None where none did."""
     min: float | None
     max: float | None
     frames_without: int
-    """Frames whose QP the bitstream does not tell; nothing of them is skipped."""
+    """Frames whose QP is not known; nothing of them is skipped."""
     blocks_skipped: int
     """Blocks of 16x16 samples that left as they came."""
     frames_skipped: int
@@ -71,9 +72,16 @@ def told(engine: Engine, frame: Frame) -> dict[str, NDArray[Any]]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def wants_qp(engine: Engine | EngineManifest, skip_below: float | None = None) -> bool:
-    """Whether the QP of frames is to be read."""
-    return skip_below is not None or any(each.name == "qp" for each in engine.inputs)
+def wants_qp(engine: Engine | EngineManifest, skip_below: float | None = None, *, qp_from: QpFrom = "auto") -> bool:
+    """Whether the QP of frames is to be found out.
+
+    Raises:
+        InputError: it is to come from elsewhere than the bitstream, and nobody reads it.
+    """
+    reads = any(each.name == "qp" for each in engine.inputs)
+    if qp_from != "auto" and not reads:
+        raise InputError(f"got the QP {qp_from}, which this engine does not read; leave it out, or take another engine")
+    return skip_below is not None or (reads and qp_from != "blind")
 
 
 def check_inputs(source: Source, engine: Engine, *, skip_below: float | None = None) -> None:
@@ -84,7 +92,8 @@ def check_inputs(source: Source, engine: Engine, *, skip_below: float | None = N
             engine reads something that is never known and has no default for it.
     """
     needed = [each.name for each in engine.inputs if each.default is None]
-    if source.qp_source is None and (skip_below is not None or "qp" in needed):
+    read = source.qp_source in QP_CODECS.values()
+    if (skip_below is not None and not read) or ("qp" in needed and source.qp_source is None):
         raise InputError(
             f"the QP of {source.path} is not known: its codec is {source.codec}, and it is read from "
             f"{', '.join(QP_CODECS)} alone, of a source opened with qp=True; leave out --skip-below-qp, or take an "

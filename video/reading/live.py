@@ -19,6 +19,7 @@ from av.stream import Stream
 from postfilter.errors import InputError
 from postfilter.video.pixels import FORMATS, pixel_format
 from postfilter.video.reading.decoding import reason
+from postfilter.video.reading.estimated_qp import QpFrom
 from postfilter.video.reading.source import Source
 from postfilter.video.reading.timeline import Timeline
 
@@ -55,6 +56,7 @@ class LiveSource(Source):
         options: of the demuxer, device or protocol, such as `{"framerate": "30", "video_size": "1280x720"}`.
         timeout_seconds: after which a silent network address counts as absent, or as ended.
         qp: as for `Source`.
+        qp_from: as for `Source`.
 
     Raises:
         InputError: it cannot be opened, is no video, or its pixel format cannot be filtered.
@@ -71,6 +73,7 @@ class LiveSource(Source):
         options: Mapping[str, str] | None = None,
         timeout_seconds: float = 10.0,
         qp: bool = False,
+        qp_from: QpFrom = "auto",
     ) -> None:
         self.name = str(name)
         self.arrived = time.perf_counter()
@@ -84,7 +87,7 @@ class LiveSource(Source):
         scheme = self.name.partition("://")[0].lower() if "://" in self.name else ""
         self.paced = self.name == "-" or (scheme not in _UNPACED if scheme else not self._is_device())
         """Whether the sender waits for us, so that frames can be held back until their time."""
-        super().__init__(self.name, qp=qp)
+        super().__init__(self.name, qp=qp, qp_from=qp_from)
 
     @property
     def jumps(self) -> int:

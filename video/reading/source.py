@@ -25,6 +25,7 @@ from postfilter.video.reading.clock import FrameClock
 from postfilter.video.reading.damage import Damage
 from postfilter.video.reading.decoding import Decoding, Track, reason
 from postfilter.video.reading.encryption import is_encrypted
+from postfilter.video.reading.estimated_qp import GivenQp, QpEstimator, QpFrom, told_otherwise
 from postfilter.video.reading.hardware import open_with_hardware
 from postfilter.video.reading.qp import QP_CODECS, QpReader, codec_name
 from postfilter.video.reading.siting import read_siting
@@ -50,14 +51,15 @@ class Source:
 
     Args:
         path: the file.
-        qp: whether the QP of its frames is wanted, where it is known (`qp_source`); H.264 then decodes with fewer
+        qp: whether the QP of its frames is wanted (`qp_source`); where it is read of H.264, that decodes with fewer
             threads.
+        qp_from: where that is to come from.
         strict: whether damage is an error, where otherwise every frame that can be decoded is handed out.
         hwaccel: the device that decodes, see `reading.hardware`; None is the CPU, which takes over at the first damage.
 
     Raises:
         InputError: there is no such file, it is no video, nothing of it can be decoded, its pixel format cannot be
-            filtered, it is damaged and `strict`, or both `qp` and `hwaccel` are asked for.
+            filtered, it is damaged and `strict`, or `qp_from` is none of what there is.
         DeviceError: the device is not there, or does not decode this codec.
     """
 
@@ -66,10 +68,16 @@ class Source:
     LIVE: ClassVar[bool] = False
     """Whether it comes once only, and no frame may wait for the next."""
 
-    def __init__(self, path: str | Path, *, qp: bool = False, strict: bool = False, hwaccel: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        qp: bool = False,
+        qp_from: QpFrom = "auto",
+        strict: bool = False,
+        hwaccel: str | None = None,
+    ) -> None:
         self.path = Path(path)
-        if qp and hwaccel is not None:
-            raise InputError(f"the QP of frames is known to the CPU's decoders, not to {hwaccel}; leave one of both")
         self._hwaccel = hwaccel
         self.strict = strict
         self.warnings: list[str] = []
@@ -91,7 +99,13 @@ class Source:
             )
             siting = read_siting(self.stream)  # before anything is decoded
             self.stream.thread_type = self.THREADS
-            self._qp = QpReader(self.stream) if qp and self.codec in QP_CODECS else None
+            # Decoders of devices do not tell the QP.
+            readable = self.codec in QP_CODECS and hwaccel is None
+            self._estimator: QpEstimator | GivenQp | None = None
+            if qp:
+                side = min(self.stream.width, self.stream.height)
+                self._estimator = told_otherwise(qp_from, bitstream=readable, side=side)
+            self._qp = QpReader(self.stream) if qp and qp_from == "auto" and readable else None
             self._pending: deque[VideoFrame | Packet[Stream]] = deque()
             track = Track(
                 self.container, self.stream, packets=self._packets, take=None if self._qp is None else self._qp.take
@@ -141,19 +155,28 @@ class Source:
 
     @property
     def qp_source(self) -> str | None:
-        """Where the QP of frames is read; None where it was not asked for, or is not known of the codec."""
-        return None if self._qp is None else self._qp.source
+        """Where the QP of frames comes from: see `QP_CODECS`, `estimated`, `given`; None where it was not asked for."""
+        told = self._qp or self._estimator
+        return None if told is None else told.source
 
     def qp_of(self, frame: VideoFrame) -> NDArray[np.float32] | None:
-        """Return the QP of each block of a decoded frame, as `Frame.qp`; None where it is not asked for or known."""
+        """Return the QP of each block as the bitstream tells it, see `Frame.qp`; None where it is not asked for."""
         return None if self._qp is None else self._qp.of(frame)
 
     def frame_of(self, picture: VideoFrame) -> Frame:
-        """Return a decoded picture with all that is known of it; its memory is shared."""
+        """Return a decoded picture with all that is known of it; its memory is shared. To be called in their order."""
         info = self.info
-        return Frame.from_av(
+        frame = Frame.from_av(
             picture, colour=info.colour, qp=self.qp_of(picture), sample_aspect_ratio=info.sample_aspect_ratio
         )
+        if self._estimator is not None:
+            frame.qp = self._estimator.of(frame)
+        return frame
+
+    def pass_over(self, picture: VideoFrame) -> None:
+        """Take note of a decoded picture that nobody asks for as a frame: estimates go on from those before."""
+        if self._estimator is not None:
+            self.frame_of(picture)
 
     def close(self) -> None:
         """Close the file."""

@@ -13,6 +13,7 @@ from postfilter.runtime.memory import PeakMemory
 from postfilter.runtime.tile_reuse import TileUse
 from postfilter.video.filtering.guard import GuardMode, GuardReport
 from postfilter.video.filtering.qp_skip import check_inputs, wants_qp
+from postfilter.video.reading.estimated_qp import QpFrom
 from postfilter.video.reading.live import LiveSource, is_live
 from postfilter.video.reading.source import Source
 from postfilter.video.realtime.clock import StreamClock
@@ -45,6 +46,7 @@ def open_stream(
     options: dict[str, str] | None = None,
     timeout_seconds: float = 10.0,
     qp: bool = False,
+    qp_from: QpFrom = "auto",
 ) -> Source:
     """Open a file, `-` for standard input, a URL, a named pipe or a camera, for `play_video`.
 
@@ -54,13 +56,16 @@ def open_stream(
         options: of the demuxer, device or protocol.
         timeout_seconds: after which a silent network address counts as absent, or as ended.
         qp: whether the QP of its frames is wanted, for engines that read it.
+        qp_from: where that is to come from, as for `filter_video`.
 
     Raises:
         InputError: it cannot be opened or filtered.
     """
     if is_live(source, input_format=input_format):
-        return LiveSource(source, input_format=input_format, options=options, timeout_seconds=timeout_seconds, qp=qp)
-    return Source(source, qp=qp)
+        return LiveSource(
+            source, input_format=input_format, options=options, timeout_seconds=timeout_seconds, qp=qp, qp_from=qp_from
+        )
+    return Source(source, qp=qp, qp_from=qp_from)
 
 
 def play_video(
