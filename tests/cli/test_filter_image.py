@@ -74,3 +74,17 @@ def test_pieces_and_a_memory_limit_give_the_same_picture(
         with pytest.raises(SystemExit) as exit_:
             run(picture, tmp_path / "none.png", "--engine", luma_engine, option, value)
         assert exit_.value.code == 2
+
+
+def test_the_quality_of_the_samples_stands_beside_that_of_the_file(
+    run: Any, luma_engine: Path, photograph: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    path = tmp_path / "in.jpg"
+    cv2.imwrite(str(path), photograph[:256, :256, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 30])
+    options = (path, tmp_path / "out.png", "--engine", luma_engine, "--report-quality", "--overwrite")
+    status, out, _ = run(*options, "--json")
+    told = json.loads(out)["strength"]
+    assert status == 0
+    assert (told["jpeg_quality"], told["file_jpeg_quality"], told["source"]) == (30, 30, "estimated")
+    _, out, _ = run(*options)
+    assert "JPEG quality 30, from the steps" in out and "quantization tables: JPEG quality 30" in out
