@@ -28,7 +28,8 @@ __all__ = ["ADDED_LOSS_AT_MOST_DB", "KEPT_AT_LEAST", "Judgement", "check_judgeme
 KEPT_AT_LEAST = 0.95
 """Of the fp32 model's ΔPSNR."""
 ADDED_LOSS_AT_MOST_DB = 0.002
-"""At QP 22: by how much the frames may be worse than decoded, beyond what fp32 makes them."""
+"""At QP 22: by how much the frames may be worse than decoded, beyond what fp32 or the next higher precision makes
+them, whichever makes them worse: that precision is what would be taken instead."""
 _GAIN_AT_LEAST_DB = 0.02
 """What fp32 has to gain on the frames, for a share of it to mean anything."""
 _SECONDS, _ROUNDS = 1.5, 7
@@ -59,6 +60,8 @@ class Judgement:
     """ΔPSNR of the model in fp32 on frames at QP 22, in dB, for models that read the QP."""
     fine: float = 0.0
     """The same of the engine."""
+    fine_higher: float = 0.0
+    """The same of an engine of the next higher precision."""
 
     @property
     def kept(self) -> float:
@@ -67,8 +70,11 @@ class Judgement:
 
     @property
     def added_loss_db(self) -> float:
-        """How much worse than decoded the engine leaves frames at QP 22, beyond fp32; 0 where it still gains there."""
-        return max(0.0, min(self.fine_fp32, 0.0) - self.fine)
+        """How much worse than decoded the engine leaves frames at QP 22, beyond what a higher precision does.
+
+        0 where it still gains there.
+        """
+        return max(0.0, min(self.fine_fp32, self.fine_higher, 0.0) - self.fine)
 
     @property
     def faithful(self) -> bool:
@@ -90,8 +96,9 @@ class Judgement:
             )
         if self.added_loss_db > ADDED_LOSS_AT_MOST_DB:
             found.append(
-                f"at QP 22 it makes frames {self.added_loss_db:.4f} dB worse than fp32 does ({self.fine:+.4f} against "
-                f"{self.fine_fp32:+.4f} dB), at most {ADDED_LOSS_AT_MOST_DB} is allowed"
+                f"at QP 22 it makes frames {self.added_loss_db:.4f} dB worse than fp32 and {self.higher} do "
+                f"({self.fine:+.4f} against {self.fine_fp32:+.4f} and {self.fine_higher:+.4f} dB), at most "
+                f"{ADDED_LOSS_AT_MOST_DB} is allowed"
             )
         if self.ms >= self.higher_ms:
             found.append(

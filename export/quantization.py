@@ -193,6 +193,7 @@ class Quantizer:
         reference = partial(reference_output, model)
         self._fp32_db = mean_gain_db(reference, self._pairs)
         self._fine_fp32_db = mean_gain_db(reference, self._fine) if self._fine else 0.0
+        self._fine_higher_db: float | None = None
 
     def judge(self, precision: Precision, layers: Collection[str] | None = None) -> Judgement:
         """Make an engine and one of the next higher precision, and compare them.
@@ -258,7 +259,15 @@ class Quantizer:
             height=height,
             fine_fp32=self._fine_fp32_db,
             fine=mean_gain_db(engine, self._fine) if self._fine else 0.0,
+            fine_higher=self._fine_higher(higher) if self._fine else 0.0,
         )
+
+    def _fine_higher(self, higher: Precision) -> float:
+        """What the precision gains at QP 22 that would be taken instead; there is one for int8, so it is kept."""
+        if self._fine_higher_db is None:
+            with self._engine(higher, None) as engine:
+                self._fine_higher_db = mean_gain_db(engine, self._fine)
+        return self._fine_higher_db
 
     @contextmanager
     def _engine(self, precision: Precision, layers: Collection[str] | None) -> Iterator[Engine]:

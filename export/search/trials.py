@@ -89,6 +89,7 @@ class Search:
         """ΔPSNR of the model itself, in dB."""
         self._fine = fine_pairs(judged_on, layout, inputs=inputs)
         self._fine_fp32_db = mean_gain_db(partial(reference_output, model), self._fine) if self._fine else 0.0
+        self._fine_of: dict[tuple[str, str], float] = {}
         self._frames = drawn_frames(layout, size=size)
         self._references = [reference_output(model, frame, drawn_inputs(model.card, frame)) for frame in self._frames]
         self._ranges: Ranges | None = None
@@ -120,7 +121,12 @@ class Search:
             height=self.height,
             fine_fp32=self._fine_fp32_db,
             fine=fine,
+            fine_higher=self._fine_of.get((candidate.backend, candidate.device), 0.0),
         )
+        if candidate.precision in HIGHER.values():
+            # Of the precisions tried so far, the one that does most harm.
+            place = candidate.backend, candidate.device
+            self._fine_of[place] = min(fine, self._fine_of.get(place, 0.0))
         objections = judgement.objections() if candidate.precision == "int8" else []
         gate = GATES_DB[candidate.precision]
         if told.psnr_db < gate:

@@ -38,7 +38,7 @@ def test_an_engine_that_keeps_enough_and_is_faster_is_accepted():
         ({"delta_psnr": -0.1}, "keeps -50"),
         ({"ms": 9.0}, r"no faster than fp16 .*9\.00 ms .*720x480 against 9\.00"),
         ({"delta_psnr_fp32": 0.01}, "fp32 itself gains .*--judge-with"),
-        ({"fine_fp32": 0.01, "fine": -0.003}, r"at QP 22 .* 0\.0030 dB worse .*-0\.0030 against \+0\.0100"),
+        ({"fine_fp32": 0.01, "fine": -0.003}, r"at QP 22 .* 0\.0030 dB worse .*-0\.0030 against \+0\.0100 and"),
     ],
 )
 def test_a_refusal_has_the_numbers_and_what_to_try(change, reason):
@@ -47,10 +47,17 @@ def test_a_refusal_has_the_numbers_and_what_to_try(change, reason):
 
 
 @pytest.mark.parametrize(
-    ("fp32", "engine", "added"), [(0.05, 0.01, 0), (-0.1, -0.1015, 0.0015), (-0.1, -0.05, 0), (0.05, -0.01, 0.01)]
+    ("fp32", "higher", "engine", "added"),
+    [
+        (0.05, 0.04, 0.01, 0),
+        (-0.1, -0.09, -0.1015, 0.0015),
+        (-0.1, -0.1, -0.05, 0),
+        (0.05, 0.05, -0.01, 0.01),
+        (-0.1, -0.11, -0.1115, 0.0015),
+    ],
 )
-def test_harm_at_low_qp_is_what_is_lost_beyond_fp32(fp32, engine, added):
-    judgement = dataclasses.replace(GOOD, fine_fp32=fp32, fine=engine)
+def test_harm_at_low_qp_is_what_is_lost_beyond_higher_precisions(fp32, higher, engine, added):
+    judgement = dataclasses.replace(GOOD, fine_fp32=fp32, fine_higher=higher, fine=engine)
     assert judgement.added_loss_db == pytest.approx(added)
     assert judgement.faithful == (added <= 0.002)
     assert bool(judgement.objections()) == (added > 0.002)
