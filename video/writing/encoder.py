@@ -14,6 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from postfilter.errors import OutputError, UnknownNameError
+from postfilter.runtime.backend import usable_cores
 
 if TYPE_CHECKING:
     from postfilter.video.reading.source import ClipInfo
@@ -79,6 +80,9 @@ def _x264_options(settings: EncoderSettings, tags: dict[str, str]) -> Options:
     # Without it the same frames may become other packets from run to run, with one thread too: AVX-512 code for the
     # macroblock tree of small pictures. It costs nothing that can be measured.
     own = ["cpu-independent=1"]
+    # A thread a core, not x264's own one and a half, and no thread that only looks ahead: the filter works on the same
+    # cores, and every thread more makes the file larger.
+    own += [f"threads={usable_cores(None)}", "sync-lookahead=0"]
     # x264 writes "limited range" only along with some other tag; this one says nothing of colour.
     own += ["videoformat=component"] if tags.get("range") == "limited" else []
     own += [f"mastering-display={tags['mastering']}"] if "mastering" in tags else []
