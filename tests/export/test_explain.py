@@ -19,14 +19,18 @@ def test_a_row_for_each_pass_and_one_for_all(weights_of, backend):
     rows = explain_rewrites(model, backend=backend, size=(64, 48), seconds=0.01, on_step=steps.append)
     assert [row.name for row in rows] == [*PASSES, ALL]
     by_name = {row.name: row for row in rows}
+    idle = {"byte-samples", "byte-codes"}
     for row in rows:
+        if row.name in idle:
+            assert row.ms_before is None and "nothing for it" in row.kept, "the model shuffles no samples"
+            continue
         assert row.ms_before is not None and row.ms_after is not None and row.speedup is not None
         assert row.ms_before > 0 and row.ms_after > 0
         assert row.speedup == pytest.approx(row.ms_before / row.ms_after, rel=0.05)
         assert row.max_abs_diff is not None and row.max_abs_diff <= 1
         assert row.kept
     assert [row.name for row in rows if row.applied] == ["subpixel", "output-blocks", ALL]
-    assert all(len(by_name[name].what) == 1 for name in PASSES)
+    assert all(len(by_name[name].what) == (name not in idle) for name in PASSES)
     assert "depth-to-space 4" in by_name["output-blocks"].what[0]
     # Applied passes add up, in one measurement: each begins where the one before it ended.
     assert by_name["output-blocks"].ms_before == by_name["subpixel"].ms_after
