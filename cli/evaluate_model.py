@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +108,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             {"model": each.manifest.model, "precision": each.manifest.precision, "backend": each.manifest.backend}
             for each in engines
         ]
-        told = [["qp"] if arguments.clips and _reads_qp(each, arguments) else [] for each in engines]
+        told = [_told(each, arguments) if arguments.clips else [] for each in engines]
         methods = [
             {"method": name} | each | {"told": inputs} for name, each, inputs in zip(names, about, told, strict=True)
         ]
@@ -238,8 +238,14 @@ def _reads_qp(engine: Engine, arguments: argparse.Namespace) -> bool:
     return not arguments.blind and any(each.name == "qp" for each in engine.inputs)
 
 
+def _told(engine: Engine, arguments: argparse.Namespace) -> list[str]:
+    """The inputs that an engine is given on clips."""
+    return [each.name for each in engine.inputs if each.name != "qp" or not arguments.blind]
+
+
 def _method(engine: Engine, name: str, *, reads_qp: bool) -> Method:
     from postfilter.quality import Method
+    from postfilter.runtime.neighbours import in_threes, neighbours_of, reads_neighbours
     from postfilter.runtime.stream_item import StreamItem
 
     _require_luma(engine.manifest.model, engine.layout)
@@ -247,7 +253,17 @@ def _method(engine: Engine, name: str, *, reads_qp: bool) -> Method:
     def item(planes: Any, inputs: Any) -> StreamItem:
         return StreamItem(planes=planes, inputs=inputs)
 
-    return Method(name=name, filter=engine, reads_qp=reads_qp, item=item)
+    def around(items: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+        for inputs, planes, before, after in in_threes((inputs, planes) for planes, inputs in items):
+            yield planes, {**inputs, **neighbours_of(planes, before, after)}
+
+    return Method(
+        name=name,
+        filter=engine,
+        reads_qp=reads_qp,
+        around=around if reads_neighbours(engine) else None,
+        item=item,
+    )
 
 
 COMMAND = Command(name="evaluate-model", summary=_SUMMARY, add_arguments=_add_arguments, run=_run, render=render)

@@ -23,6 +23,7 @@ from postfilter.export.pictures import planes_of_frame
 from postfilter.quality.clips import clip_files
 from postfilter.quality.images import image_files
 from postfilter.runtime.further_inputs import BLOCK, pack
+from postfilter.runtime.neighbours import NEIGHBOURS, in_threes, neighbours_of
 
 if TYPE_CHECKING:
     from postfilter.models import Layout
@@ -70,8 +71,8 @@ def read_calibration_frames(
             for both.
         layout: `luma` gives the Y plane, `rgb` full-range R'G'B'.
         limit: take at most so many frames. Fewer come where there are fewer.
-        inputs: what the model reads besides. Every other frame is told it where FFmpeg tells it, which is the QP of
-            H.264; all others have the input's default, with which the model runs blind.
+        inputs: what the model reads besides. Neighbours come from the clip. Every other frame is told the QP where
+            FFmpeg tells it, which is for H.264; all others have the input's default, with which the model runs blind.
         on_progress: called as `on_progress(files done, files in all)`; each file counts twice.
 
     Returns:
@@ -92,13 +93,16 @@ def read_calibration_frames(
         tell(done + 1, 2 * len(files))
     chosen = {(frame.file, frame.stretch, frame.index) for frame in _choose(seen, limit)}
     kept: list[Samples] = []
+    temporal = any(each.name in NEIGHBOURS for each in inputs)
     for done, file in enumerate(files):
         last = {stretch: index for number, stretch, index in sorted(chosen) if number == done}
-        for frame, _, place in _decoded(file, last):
+        frames = ((frame, place) for frame, _, place in _decoded(file, last))
+        for (frame, place), planes, *around in in_threes((each, planes_of_frame(each[0], layout)) for each in frames):
             if (done, *place) in chosen:
                 known = {} if len(kept) % 2 else _known_of(frame, inputs)
-                planes = pack(planes_of_frame(frame, layout), inputs, known, peak=255)
-                kept.append(_window(planes, turn=len(kept)))
+                if temporal:
+                    known |= neighbours_of(planes, *around)
+                kept.append(_window(pack(planes, inputs, known, peak=255), turn=len(kept)))
         tell(len(files) + done + 1, 2 * len(files))
     return kept
 

@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from postfilter.errors import UnknownNameError
 from postfilter.runtime.further_inputs import BLOCK, FurtherInput
+from postfilter.runtime.neighbours import NEIGHBOURS
 
 if TYPE_CHECKING:
     from postfilter.models import ModelCard
 
 __all__ = ["INPUTS", "declared_inputs", "drawn_inputs"]
 
-INPUTS = {"qp": FurtherInput(name="qp", maximum=51, default=37)}
+INPUTS = {
+    "qp": FurtherInput(name="qp", maximum=51, default=37),
+    **{name: FurtherInput(name=name, kind="picture") for name in NEIGHBOURS},
+}
 """Name in `ModelCard.inputs` -> how an engine declares it. Without a QP it takes the middle of what video is coded at
 where a filter is worth its time."""
 
@@ -34,11 +38,17 @@ def declared_inputs(card: ModelCard) -> tuple[FurtherInput, ...]:
     )
 
 
-def drawn_inputs(card: ModelCard, frame: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-    """Return values for a frame [N, C, H, W], another in each block, the same ones each time."""
+def drawn_inputs(card: ModelCard, frame: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return what a model may be told of a frame [N, C, H, W], the same each time.
+
+    Of planes another value in each block; for pictures the frame's own first channel, each a little further aside.
+    """
     frames, _, height, width = frame.shape
     random = np.random.default_rng(height * width)
     shape = (frames, -(-height // BLOCK), -(-width // BLOCK))
     return {
-        each.name: random.uniform(0, each.maximum, shape).astype(np.float32).round() for each in declared_inputs(card)
+        each.name: np.roll(frame[:, 0], number, axis=2)
+        if each.kind == "picture"
+        else random.uniform(0, each.maximum, shape).astype(np.float32).round()
+        for number, each in enumerate(declared_inputs(card), start=1)
     }

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from postfilter.errors import InputError
 from postfilter.export.pictures import drawn_scene, read_frames
 from postfilter.quality import RoundTrip, jpeg_round_trip, luma_of
 from postfilter.quality.codec import Codec, planes_of
+from postfilter.runtime.neighbours import NEIGHBOURS, in_threes, neighbours_of
 
 if TYPE_CHECKING:
     from postfilter.models import Layout
@@ -40,8 +41,8 @@ class Pair:
 
     decoded: Samples
     source: Samples
-    inputs: Mapping[str, float] = field(default_factory=dict)
-    """What is known of it, for models that read it."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What is known of it, for models that read it, as `Engine.__call__` takes it."""
 
 
 def drawn_pairs(
@@ -55,8 +56,8 @@ def drawn_pairs(
     Args:
         layout: of the model.
         seeds: of other scenes than those that are judged on, for other uses.
-        inputs: what the model reads besides. Every other frame is told it, where it is known; the others are for a
-            model that runs blind.
+        inputs: what the model reads besides. Neighbours come with all frames; of planes every other frame is told,
+            where they are known: the others are for a model that runs blind.
         qps: that luma is coded at.
     """
     if layout == "rgb":
@@ -66,7 +67,7 @@ def drawn_pairs(
     for seed in seeds:
         clip = _pan(seed)
         for codec in get_args(Codec):
-            pairs += [pair for qp in qps for pair in _coded(clip, codec, qp)[-_KEPT:]]
+            pairs += [pair for qp in qps for pair in _coded(clip, codec, qp, inputs)[-_KEPT:]]
     return _told(pairs, inputs)
 
 
@@ -93,7 +94,7 @@ def coded_pairs(
         else:
             height, width = (side // 2 * 2 for side in frames[0].shape[2:])
             clip = [np.ascontiguousarray(frame[0, 0, :height, :width]) for frame in frames]
-            pairs += [pair for qp in qps for pair in _coded(clip, "hevc", qp)]
+            pairs += [pair for qp in qps for pair in _coded(clip, "hevc", qp, inputs)]
     if not pairs:
         raise InputError("there are no frames to judge with; give clips or pictures of good quality")
     return _told(pairs, inputs)
@@ -117,9 +118,10 @@ def fine_pairs(paths: Sequence[Path], layout: Layout, *, inputs: tuple[str, ...]
 
 
 def _told(pairs: list[Pair], inputs: tuple[str, ...]) -> list[Pair]:
-    """Leave to every other pair what a model reads, and nothing to the others."""
+    """Leave to every other pair what a model reads, and to the others the neighbours alone."""
+    read = (set(inputs), set(inputs) & set(NEIGHBOURS))
     return [
-        dataclasses.replace(pair, inputs={} if index % 2 else {k: v for k, v in pair.inputs.items() if k in inputs})
+        dataclasses.replace(pair, inputs={k: v for k, v in pair.inputs.items() if k in read[index % 2]})
         for index, pair in enumerate(pairs)
     ]
 
@@ -129,12 +131,14 @@ def _jpeg_pair(picture: Samples, quality: int) -> Pair:
     return Pair(np.ascontiguousarray(decoded), np.ascontiguousarray(source))
 
 
-def _coded(clip: list[Samples], codec: Codec, qp: int) -> list[Pair]:
-    """A clip of luma planes [H, W] through a codec."""
-    decoded = [planes_of(frame)[0] for frame in RoundTrip(codec=codec, qp=qp)(clip)]
+def _coded(clip: list[Samples], codec: Codec, qp: int, inputs: tuple[str, ...]) -> list[Pair]:
+    """A clip of luma planes [H, W] through a codec, with what can be known of its frames."""
+    temporal = bool(set(inputs) & set(NEIGHBOURS))
+    frames = RoundTrip(codec=codec, qp=qp)(clip)
+    shown = zip(clip, (np.ascontiguousarray(planes_of(frame)[0])[None, None] for frame in frames), strict=True)
     return [
-        Pair(np.ascontiguousarray(after)[None, None], before[None, None], {"qp": qp})
-        for after, before in zip(decoded, clip, strict=True)
+        Pair(decoded, source[None, None], {"qp": qp} | (neighbours_of(decoded, *around) if temporal else {}))
+        for source, decoded, *around in in_threes(shown)
     ]
 
 

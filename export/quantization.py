@@ -140,7 +140,7 @@ def ranges_for(
     frames = read_calibration_frames(calibrate_with, card.layout, inputs=declared_inputs(card))
     return calibrate(
         graph,
-        calibration_crops(frames, multiple=card.size_multiple, further=len(card.inputs)),
+        calibration_crops(frames, multiple=card.size_multiple, further=len(card.inputs) - len(card.pictures)),
         model=model.card.name,
         weights_sha256=model.weights_sha256,
         source=", ".join(path.name for path in calibrate_with),

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Layout", "ModelCard"]
+__all__ = ["PICTURES", "Layout", "ModelCard"]
 
 Layout = Literal["luma", "rgb"]
+
+PICTURES = ("previous", "next")
+"""Inputs that are luma as the picture's own, the frames around it moved onto it; all others are planes of values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +36,11 @@ class ModelCard:
     summary: str
     """One sentence: what it is, and the paper."""
     inputs: tuple[str, ...] = ()
-    """What the network reads besides the picture, as channels behind the picture's: `qp` is a plane of QP / 51. It is
-    then built with `inputs` set to this."""
+    """What the network reads besides the picture, as channels behind the picture's: `PICTURES` first, then planes, of
+    which `qp` is QP / 51. It is then built with `inputs` set to this."""
     defaults: Mapping[str, float] = field(default_factory=dict)
-    """Of those inputs, the values that stand for "not known": the network then runs blind. An input that is not among
-    them is taken as `export.further` has it."""
+    """Of the planes, the values that stand for "not known": the network then runs blind. One that is not among them is
+    taken as `export.further` has it. For a picture that is not there the picture itself stands."""
     settings: Mapping[str, int] = field(default_factory=dict)
     """What else the network is built with."""
 
@@ -50,6 +53,11 @@ class ModelCard:
     def input_channels(self) -> int:
         """Of what the network is given: the picture's, and one for each further input."""
         return self.channels + len(self.inputs)
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Those of `inputs` that are pictures."""
+        return tuple(name for name in self.inputs if name in PICTURES)
 
     @property
     def weights_path(self) -> Path:

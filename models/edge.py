@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from postfilter.models.card import PICTURES
+
 __all__ = ["Edge"]
 
 
@@ -23,7 +25,8 @@ class Edge(nn.Module):
         width: channels of the hidden layers.
         depth: convolutions, the first and the last among them.
         unshuffle: side of the square of samples that becomes one.
-        inputs: names of further planes behind the picture's channels, constant over squares of `unshuffle` samples.
+        inputs: names of what stands behind the picture's channels: pictures of one channel, then planes that are
+            constant over squares of `unshuffle` samples.
     """
 
     def __init__(
@@ -31,8 +34,10 @@ class Edge(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.unshuffle = channels, unshuffle
+        self.pictures = channels + sum(name in PICTURES for name in inputs)
         folded = channels * unshuffle**2
-        sides = [folded + len(inputs), *[width] * (depth - 1), folded]
+        read = self.pictures * unshuffle**2 + channels + len(inputs) - self.pictures
+        sides = [read, *[width] * (depth - 1), folded]
         self.layers = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1) for before, after in itertools.pairwise(sides)
         )
@@ -44,9 +49,9 @@ class Edge(nn.Module):
             float [N, channels, H, W].
         """
         step = self.unshuffle
-        folded = F.pixel_unshuffle(x[:, : self.channels], step)
-        if x.shape[1] > self.channels:
-            folded = torch.cat([folded, x[:, self.channels :, ::step, ::step]], dim=1)
+        folded = F.pixel_unshuffle(x[:, : self.pictures], step)
+        if x.shape[1] > self.pictures:
+            folded = torch.cat([folded, x[:, self.pictures :, ::step, ::step]], dim=1)
         for layer in self.layers[:-1]:
             folded = F.relu(layer(folded))
         return F.pixel_shuffle(self.layers[-1](folded), step)

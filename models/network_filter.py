@@ -40,18 +40,22 @@ class NetworkFilter:
 
         Args:
             planes: uint8 [N, C, H, W], C = 1 for luma and 3 for RGB.
-            inputs: what the model reads besides, by name: a number, or one for each block of 16x16 samples,
-                [N, ceil(H / 16), ceil(W / 16)]. Those left out are what the card has for "not known".
+            inputs: what the model reads besides, by name: of a picture uint8 [N, H, W], of a plane a number, or one for
+                each block of 16x16 samples, [N, ceil(H / 16), ceil(W / 16)]. Those left out are what the card has for
+                "not known", and the picture itself for another one.
 
         Raises:
             InputError: one is left out for which the card has nothing.
         """
         height, width = planes.shape[2:]
         card = self.model.card
-        told = {**card.defaults, **(inputs or {})}
+        told: dict[str, Any] = {**dict.fromkeys(card.pictures, planes[:, 0]), **card.defaults, **(inputs or {})}
         if missing := [name for name in card.inputs if name not in told]:
             raise InputError(f"{card.name} reads {missing[0]} beside the picture, and got none; give it in inputs")
-        further = [_plane(told[name], _LARGEST[name], planes) for name in card.inputs]
+        further = [
+            told[name][:, None] if name in card.pictures else _plane(told[name], _LARGEST[name], planes)
+            for name in card.inputs
+        ]
         samples = np.concatenate([planes, *further], axis=1).astype(np.float32)
         multiple = card.size_multiple
         margins = ((0, 0), (0, 0), (0, -height % multiple), (0, -width % multiple))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postfilter.errors import UnknownNameError
-from postfilter.models.card import ModelCard
+from postfilter.models.card import PICTURES, ModelCard
 
 __all__ = ["MODELS", "card", "names"]
 
@@ -11,8 +11,8 @@ _ARCNN = "ARCNN (Dong, Deng, Loy, Tang, 'Compression Artifacts Reduction by a De
 _FAST = "Fast ARCNN (Yu, Dong, Loy, Tang, 'Deep Convolution Networks for Compression Artifacts Reduction', 2016)"
 
 
-def _edge(name: str, *, width: int, depth: int, unshuffle: int) -> ModelCard:
-    """Return the card of a member of the edge family."""
+def _edge(name: str, *, width: int, depth: int, unshuffle: int, temporal: bool = False) -> ModelCard:
+    """Return the card of a member of the edge family; a temporal one reads three frames."""
     return ModelCard(
         name=name,
         architecture="postfilter.models.edge:Edge",
@@ -21,9 +21,9 @@ def _edge(name: str, *, width: int, depth: int, unshuffle: int) -> ModelCard:
         size_multiple=unshuffle,
         # Each 3x3 convolution reaches one block further, and the last one from one of its ends to the other.
         halo=(depth + 1) * unshuffle - 1,
-        summary=f"Edge: {depth} convolutions 3x3 of {width} channels on blocks of {unshuffle}x{unshuffle} samples, for "
-        "real time; luma, for H.264 and HEVC, with or without the QP",
-        inputs=("qp",),
+        summary=f"Edge: {depth} convolutions 3x3 of {width} channels on blocks of {unshuffle}x{unshuffle} samples"
+        f"{' of three frames' if temporal else ''}, for real time; luma, for H.264 and HEVC, with or without the QP",
+        inputs=(*(PICTURES if temporal else ()), "qp"),
         defaults={"qp": 0.0},
         settings={"width": width, "depth": depth, "unshuffle": unshuffle},
     )
@@ -73,7 +73,8 @@ MODELS: dict[str, ModelCard] = {
         _edge("edge-s", width=15, depth=4, unshuffle=2),
         _edge("edge-m", width=16, depth=6, unshuffle=2),
         _edge("edge-l", width=32, depth=4, unshuffle=2),
-        _edge("edge-x", width=48, depth=8, unshuffle=2),
+        _edge("edge-t", width=32, depth=5, unshuffle=2, temporal=True),
+        _edge("edge-x", width=48, depth=8, unshuffle=2, temporal=True),
     )
 }
 

@@ -41,6 +41,8 @@ class Method:
     reads_qp: bool = False
     """Whether it is told the QP of each frame as `inputs={"qp": float32 [1, ceil(H / 16), ceil(W / 16)]}`, where the
     bitstream tells it; without, a filter that could read it runs blind."""
+    around: Callable[[Iterable[tuple[Luma, Inputs]]], Iterable[tuple[Luma, Inputs]]] | None = None
+    """Adds to the inputs of each frame what the frames around it tell; for filters that look at several."""
     item: Callable[[Luma, Inputs], Any] | None = None
     """Makes what the filter's `stream` takes of planes and inputs. A filter without a `stream` is called as
     `filter(planes, inputs=…)`."""
@@ -308,6 +310,10 @@ def _outputs(method: Method, items: Iterable[tuple[Luma, Inputs]]) -> Iterator[L
     stream: Callable[[Iterable[Any]], Iterator[Luma]] | None = getattr(method.filter, "stream", None)
     run: Any = method.filter
     if not method.reads_qp:
+        items = ((luma, {}) for luma, _ in items)
+    if method.around:
+        items = method.around(items)
+    elif not method.reads_qp:
         planes = (luma for luma, _ in items)
         return stream(planes) if stream else map(run, planes)
     if stream and method.item:

@@ -104,7 +104,7 @@ def calibration_crops(frames: Sequence[Samples], *, multiple: int = 2, further: 
     Args:
         frames: uint8 [1, C, H, W] of any sizes; at least one. A frame smaller than a crop is mirrored outward.
         multiple: height and width of the crops are multiples of it.
-        further: of the C channels, the last so many are no picture; see `runtime.further_inputs`.
+        further: of the C channels, the last so many are planes of values; see `runtime.further_inputs`.
         seed: decides where the crops are taken.
 
     Returns:

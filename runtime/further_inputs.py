@@ -1,9 +1,10 @@
-"""What a graph reads besides the picture: planes of values, such as the QP, behind the picture's channels.
+"""What a graph reads besides the picture, behind its channels: planes of values, such as the QP, and other pictures.
 
 An engine that declares n of them takes `samples` of C + n channels and gives C. One tensor serves every backend, is cut
 into pieces, padded and compared with the frame before as the picture is, and goes through a pixel-unshuffle with it. It
 costs a copy of the picture. Values are written in the unit of samples, `maximum` as the largest code value: the graph
-divides everything by its peak, whatever the bit depth, and a QP of 0..51 is exact in 8 bits, at 5 codes a step.
+divides everything by its peak, whatever the bit depth, and a QP of 0..51 is exact in 8 bits, at 5 codes a step. Other
+pictures, such as the frames before and after, are code values as the picture's own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -24,22 +25,31 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK", "FurtherInput", "complaints_of", "pack"]
 
+Kind = Literal["plane", "picture"]
+
 BLOCK = 16
 """Side in samples of what one value of a map of blocks stands for: a macroblock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FurtherInput:
-    """One plane of values that a graph reads beside the picture."""
+    """One plane that a graph reads beside the picture."""
 
     name: str
-    """What it is, for whoever feeds it: `qp` is the quantiser as H.264 and HEVC count it."""
-    maximum: float
-    """The value that is written as the largest code value; those above it, and below 0, are taken to the nearest."""
+    """What it is, for whoever feeds it: `qp` is the quantiser as H.264 and HEVC count it, `previous` and `next` are the
+    frames around this one as `runtime.neighbours` makes them."""
+    kind: Kind = "plane"
+    """`plane` holds values, `picture` samples as the picture of one channel that is filtered, of the same type."""
+    maximum: float = 1.0
+    """Of a plane, the value that is written as the largest code value; those above it, and below 0, are taken to the
+    nearest."""
     default: float | None = None
-    """Taken where nothing is given: the engine then runs blind. None where it cannot."""
-    kind: str = "plane"
-    """The only one there is."""
+    """Of a plane, taken where nothing is given: the engine then runs blind. None where it cannot."""
+
+    @property
+    def optional(self) -> bool:
+        """Whether the engine does without: a plane has its default then, and the picture stands for another one."""
+        return self.kind == "picture" or self.default is not None
 
 
 def pack(
@@ -50,8 +60,8 @@ def pack(
     Args:
         planes: [N, C, H, W].
         declared: what the engine reads, in order.
-        given: values by name: a number, one for each block of 16x16 samples, [N, ceil(H / 16), ceil(W / 16)], or one
-            for each sample, [N, H, W].
+        given: by name, of a plane a number, one for each block of 16x16 samples, [N, ceil(H / 16), ceil(W / 16)], or
+            one for each sample, [N, H, W]; of a picture samples of the type of `planes`, [N, H, W].
         peak: the largest code value.
 
     Raises:
@@ -70,13 +80,16 @@ def pack(
     packed = np.empty((frames, channels + len(declared), height, width), dtype=planes.dtype)
     packed[:, :channels] = planes
     for index, each in enumerate(declared, channels):
-        value = given.get(each.name, each.default)
+        value = given.get(each.name, planes[:, 0] if each.kind == "picture" else each.default)
         if value is None:
             raise InputError(
                 f"this engine reads {each.name} beside the picture, and got none: give inputs={{{each.name!r}: …}}, a "
                 f"number, or one for each block of {BLOCK}x{BLOCK} samples"
             )
-        _write(packed[:, index], each, value, peak)
+        if each.kind == "picture":
+            packed[:, index] = _checked(value, each.name, like=planes)
+        else:
+            _write(packed[:, index], each, value, peak)
     return packed
 
 
@@ -87,13 +100,25 @@ def complaints_of(inputs: Any) -> list[str]:
     found = []
     for each in inputs:
         name, maximum, default = each.get("name"), each.get("maximum"), each.get("default")
-        if each.get("kind", "plane") != "plane":
+        if each.get("kind", "plane") not in get_args(Kind):
             found.append(f"the input {name!r} is of a kind {each['kind']!r} which this postfilter cannot feed")
         elif not isinstance(name, str) or not _positive(maximum) or not (default is None or _number(default)):
             found.append(f"the input {each!r} lacks a name, a positive maximum, or a default that is a number")
     if len({each.get("name") for each in inputs}) != len(inputs):
         found.append("two inputs have one name")
     return found
+
+
+def _checked(value: ArrayLike, name: str, *, like: Samples) -> Samples:
+    """Refuse what is no picture of the type and size of the one that is filtered."""
+    samples = np.asarray(value)
+    wanted = (like.shape[0], *like.shape[2:])
+    if samples.dtype != like.dtype or samples.shape != wanted:
+        raise InputError(
+            f"got {name} as {samples.dtype} {samples.shape}; give a picture like the one that is filtered, "
+            f"{like.dtype} {wanted}, or leave it out"
+        )
+    return samples
 
 
 def _write(plane: Samples, declared: FurtherInput, value: ArrayLike, peak: int) -> None:

@@ -20,6 +20,7 @@ from postfilter.training.lessons import read_lessons, write_lessons
 from postfilter.training.pool import PatchPool, Samples
 from postfilter.training.processes import Processes
 from postfilter.training.recipe import Degradation, Recipe
+from postfilter.training.shot_pool import alone, pool_of, read_surrounded, write_surrounded
 from postfilter.training.shots import CodingMix, Shot, code_shots
 from postfilter.training.stills import read_images
 
@@ -97,12 +98,14 @@ def load_data(
     if recipe.degradation == "jpeg":
         return _jpeg_data(recipe, paths, held_out, clips, on_progress)
     cache, processes = cache or user_cache() / "shots", processes or Processes()
-    data = _video_data(recipe, paths, held_out, clips, _Coder(recipe, cache, processes, on_progress))
-    if data.taught is None or recipe.teacher is None:
+    coder = _Coder(recipe, cache, processes, on_progress)
+    data, shots = _video_data(recipe, paths, held_out, clips, coder)
+    if recipe.teacher is None:
         return data
     teacher = models.load(recipe.teacher, weights=Path(recipe.teacher_weights) if recipe.teacher_weights else None)
-    pool = data.taught
-    lessons = processes.from_first(lambda: write_lessons(pool, teacher, cache=cache, on_progress=on_progress))
+    shown = coder.pool_of(shots, frames=TAUGHT_FRAMES, temporal=bool(teacher.card.pictures))
+    lessons = processes.from_first(lambda: write_lessons(shown, teacher, cache=cache, on_progress=on_progress))
+    pool = coder.pool_of(shots, frames=TAUGHT_FRAMES, temporal=bool(models.card(recipe.model).pictures))
     return replace(data, taught=replace(pool, taught=read_lessons(lessons, pool)))
 
 
@@ -129,8 +132,10 @@ def _jpeg_data(
 
 def _video_data(
     recipe: Recipe, trained_on: Sequence[Path], chosen_on: Sequence[Path], clips: Sequence[Path], coder: _Coder
-) -> TrainingData:
-    if models.card(recipe.model).layout != "luma":
+) -> tuple[TrainingData, list[Shot]]:
+    """The pools of a run on a video codec, and the shots that are trained on."""
+    card = models.card(recipe.model)
+    if card.layout != "luma":
         raise InputError(
             f"{recipe.model} is an RGB model, and video codecs work on luma; "
             f"use --degradation jpeg, or the model {recipe.model}-luma"
@@ -144,15 +149,20 @@ def _video_data(
     moving, panned, *shown = coder.code(
         [_Take(stretches, mix, recipe.clip_repeats, recipe.seed), _Take(pans, mix, 1, recipe.seed), *tried.values()]
     )
-    pool = _pool([*moving, *panned], frames=None)
-    _check_size(pool, recipe.patch_size)
-    jpeg_first = bool(trained_on) and recipe.jpeg_first > 0 and not recipe.start
-    return TrainingData(
-        pool=pool,
-        first=_jpeg_pool(recipe, _read(trained_on, recipe), None) if jpeg_first else None,
-        taught=_pool([*moving, *panned], frames=TAUGHT_FRAMES) if recipe.teacher is not None else None,
-        validation={name: _pool(shots, frames=VALIDATION_FRAMES) for name, shots in zip(tried, shown, strict=True)},
+    shots, temporal = [*moving, *panned], bool(card.pictures)
+    _check_size(shots, recipe.patch_size)
+    first = None
+    if trained_on and recipe.jpeg_first > 0 and not recipe.start:
+        first = _jpeg_pool(recipe, _read(trained_on, recipe), None)
+    data = TrainingData(
+        pool=coder.pool_of(shots, temporal=temporal),
+        first=alone(first) if first is not None and temporal else first,
+        validation={
+            name: coder.pool_of(each, frames=VALIDATION_FRAMES, temporal=temporal)
+            for name, each in zip(tried, shown, strict=True)
+        },
     )
+    return data, shots
 
 
 def _validation_takes(recipe: Recipe, chosen_on: Sequence[Path]) -> dict[str, _Take]:
@@ -180,7 +190,7 @@ class _Take(NamedTuple):
 
 
 class _Coder:
-    """Codes one take after the other, and tells how far all of them are."""
+    """Codes one take after the other, tells how far all of them are, and makes pools of what came out."""
 
     def __init__(
         self, recipe: Recipe, cache: Path, processes: Processes, on_progress: Callable[..., None] | None
@@ -209,6 +219,18 @@ class _Coder:
             before += len(footage)
         return shots
 
+    def pool_of(
+        self, shots: Sequence[Shot], *, frames: tuple[int, ...] | None = None, temporal: bool = False
+    ) -> PatchPool:
+        """Return a pool of frames of shots; with their neighbours where `temporal`."""
+        pool = pool_of(shots, frames=frames)
+        if not temporal:
+            return pool
+        path = self._processes.from_first(
+            lambda: write_surrounded(shots, cache=self._cache, frames=frames, on_progress=self._on_progress)
+        )
+        return read_surrounded(path, pool)
+
     def _telling(self, before: int, count: int, total: int) -> Callable[..., None]:
         def tell(done: int, share: int) -> None:
             if self._on_progress is not None:
@@ -217,17 +239,8 @@ class _Coder:
         return tell
 
 
-def _pool(shots: Sequence[Shot], *, frames: tuple[int, ...] | None) -> PatchPool:
-    chosen = [(shot, index) for shot in shots for index in frames or range(len(shot.clean)) if index < len(shot.clean)]
-    return PatchPool(
-        [shot.degraded[index][None] for shot, index in chosen],
-        [shot.clean[index][None] for shot, index in chosen],
-        [shot.qp[index] for shot, index in chosen],
-    )
-
-
-def _check_size(pool: PatchPool, patch_size: int) -> None:
-    smallest = min((picture.shape[1:] for picture in pool.clean), key=min)
+def _check_size(shots: Sequence[Shot], patch_size: int) -> None:
+    smallest = min((shot.clean.shape[1:] for shot in shots), key=min, default=(patch_size,) * 2)
     if min(smallest) < patch_size:
         raise InputError(
             f"got footage of {smallest[1]}x{smallest[0]}, which holds no patch of {patch_size}x{patch_size}; "

@@ -31,7 +31,7 @@ def write_lessons(
     """Compute a teacher's corrections of the degraded pictures of a pool, where they are not on disk yet.
 
     Args:
-        pool: luma, with the QP.
+        pool: luma, with the QP, and with neighbours where the teacher reads them.
         teacher: a residual luma network.
         cache: folder to keep them in, under a name made of the teacher's weights and of the pictures.
         on_progress: called as `on_progress(done, total)`.
@@ -58,16 +58,15 @@ def read_lessons(path: Path, pool: PatchPool) -> list[Lesson]:
     They stay on disk: runs beside each other share the memory.
     """
     flat = np.memmap(path, np.int8, "r")
-    ends = np.cumsum([0, *(picture.size for picture in pool.degraded)])
+    ends = np.cumsum([0, *(picture.size for picture in pool.clean)])
     return [
-        flat[start:end].reshape(picture.shape)
-        for (start, end), picture in zip(pairwise(ends), pool.degraded, strict=True)
+        flat[start:end].reshape(picture.shape) for (start, end), picture in zip(pairwise(ends), pool.clean, strict=True)
     ]
 
 
 def _correct(pool: PatchPool, index: int, teacher: Model) -> Lesson:
     picture = torch.from_numpy(np.ascontiguousarray(pool.degraded[index]))[None].float() / 255
-    if teacher.card.inputs and pool.qp is not None:
+    if "qp" in teacher.card.inputs and pool.qp is not None:
         levels = torch.from_numpy(as_codes(pool.qp[index])).float() / 255
         plane = levels.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)
         picture = torch.cat([picture, plane[None, None, : picture.shape[2], : picture.shape[3]]], dim=1)

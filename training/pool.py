@@ -26,9 +26,9 @@ class Batch(NamedTuple):
     """Patches drawn from a pool."""
 
     degraded: Samples
-    """uint8 [N, C, patch_size, patch_size]; with the QP behind the picture's channels where it was asked for."""
+    """uint8 [N, C, patch_size, patch_size]; with the QP behind the pictures' channels where it was asked for."""
     clean: Samples
-    """The same places in the clean pictures, without the QP."""
+    """The same places in the clean pictures, without neighbours and the QP."""
     errors: npt.NDArray[np.float32]
     """Mean squared error, in code values squared, of the whole degraded picture of each patch: float32 [N]."""
     taught: npt.NDArray[np.int8]
@@ -40,8 +40,8 @@ class PatchPool:
     """Pairs of pictures of the same size.
 
     Args:
-        degraded: uint8 [C, H, W] each.
-        clean: the same pictures before degradation, in the same order.
+        degraded: uint8 [C, H, W] each; behind the picture's channels may stand those of its neighbours.
+        clean: the same pictures before degradation, in the same order, without neighbours.
         qp: of each block of 16x16 samples of each picture, [ceil(H / 16), ceil(W / 16)]; None where nothing tells it.
         taught: a teacher's corrections of the degraded pictures, int8 [C, H, W]; see `lessons`.
     """
@@ -56,7 +56,7 @@ class PatchPool:
         if not self.degraded:
             raise InputError("no training pictures; give a folder with PNG or JPEG images, or clips")
         for bad, good in zip(self.degraded, self.clean, strict=True):
-            if bad.shape != good.shape:
+            if bad.shape[1:] != good.shape[1:] or len(bad) < len(good):
                 raise ValueError(f"a degraded picture is {bad.shape}, its clean one {good.shape}")
 
     def __add__(self, other: PatchPool) -> PatchPool:
@@ -91,11 +91,11 @@ class PatchPool:
             blind: append the QP, and withhold it from this share of the patches; None appends nothing.
             share: the patches of the batch to return. All are drawn, so that several processes make up one batch.
         """
-        channels = self.clean[0].shape[0]
+        channels, kept = self.degraded[0].shape[0], self.clean[0].shape[0]
         told = blind is not None
         wanted = range(batch_size)[share]
         degraded = np.zeros((len(wanted), channels + told, patch_size, patch_size), np.uint8)
-        clean = np.empty((len(wanted), channels, patch_size, patch_size), np.uint8)
+        clean = np.empty((len(wanted), kept, patch_size, patch_size), np.uint8)
         taught = np.zeros(clean.shape, np.int8)
         pictures = rng.choice(len(self.clean), batch_size, p=self._shares)
         for number, picture in enumerate(pictures):
@@ -121,7 +121,7 @@ class PatchPool:
     @cached_property
     def _errors(self) -> npt.NDArray[np.float32]:
         pairs = zip(self.degraded, self.clean, strict=True)
-        errors = [np.square(bad.astype(np.float32) - good).mean() for bad, good in pairs]
+        errors = [np.square(bad[: len(good)].astype(np.float32) - good).mean() for bad, good in pairs]
         return np.maximum(np.array(errors, np.float32), SMALLEST_ERROR)
 
     @cached_property

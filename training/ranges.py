@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from postfilter import models
 from postfilter.errors import InputError, PostfilterError
@@ -22,6 +23,7 @@ from postfilter.quality import clip_files, image_files, jpeg_round_trip
 from postfilter.quality.codec import Codec, encode_decode
 from postfilter.quantize import Ranges, calibrate, calibration_crops, write_ranges
 from postfilter.runtime.further_inputs import FurtherInput, pack
+from postfilter.runtime.neighbours import NEIGHBOURS, neighbours_of
 from postfilter.training.footage import stretches_of
 from postfilter.training.pool import Samples
 from postfilter.training.stills import read_images, to_layout
@@ -66,10 +68,11 @@ def find_ranges(
         on_progress: called as `on_progress(trials done, trials in all)`.
     """
     loaded = models.load(model, weights=weights)
+    card = loaded.card
     graph, _ = rewrite(to_graph(loaded))
     return calibrate(
         graph,
-        calibration_crops(frames, multiple=loaded.card.size_multiple, further=len(loaded.card.inputs)),
+        calibration_crops(frames, multiple=card.size_multiple, further=len(card.inputs) - len(card.pictures)),
         model=model,
         weights_sha256=loaded.weights_sha256,
         source=source,
@@ -87,8 +90,8 @@ def coded_frames(
         layout: `rgb` codes pictures as JPEG, at quality 10, 20, 30 and 40 in turn; `luma` codes stretches of clips at
             half size with x264 and x265, at QP 32, 37 and 42 each.
         material: a folder of pictures; a folder of clips, or clips.
-        inputs: what the model reads besides, as `export.further.declared_inputs` has it. Every other frame is told it,
-            the others have its default.
+        inputs: what the model reads besides, as `export.further.declared_inputs` has it. Neighbours come from the clip;
+            of planes every other frame is told, the others have the default.
 
     Returns:
         Arrays uint8 [1, C, H, W], the inputs behind the picture's channels.
@@ -115,15 +118,19 @@ def _from_pictures(files: Sequence[Path]) -> Iterator[Samples]:
 
 
 def _from_clips(clips: Sequence[Path], inputs: tuple[FurtherInput, ...]) -> Iterator[Samples]:
+    names = {each.name for each in inputs}
     for turn, clip in enumerate(clips):
         stretches = [each.frames() for each in stretches_of([clip], scale=SCALE)[: len(CODINGS)]]
-        if len(stretches[0]) <= FRAME:
+        if len(stretches[0]) <= FRAME + 1:
             raise InputError(f"{clip} is too short to be coded; leave it out, or give a longer clip")
         for number, (codec, qp) in enumerate(CODINGS):
             coded = encode_decode(stretches[number % len(stretches)], codec=codec, qp=qp).frames
             # Each way of coding is told of one clip and not of the next.
-            known = {"qp": qp} if (turn + number) % 2 and any(each.name == "qp" for each in inputs) else {}
-            yield pack(coded[FRAME][None, None], inputs, known, peak=255)
+            known: dict[str, Any] = {"qp": qp} if (turn + number) % 2 and "qp" in names else {}
+            before, frame, after = (each[None, None] for each in coded[FRAME - 1 : FRAME + 2])
+            if names & set(NEIGHBOURS):
+                known |= neighbours_of(frame, before, after)
+            yield pack(frame, inputs, known, peak=255)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

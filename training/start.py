@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from postfilter.models.edge import Edge
 from postfilter.models.weights import load_into
 
-__all__ = ["folded_to_luma", "start_as_identity", "start_from"]
+__all__ = ["folded_to_luma", "shown_neighbours", "start_as_identity", "start_from"]
 
 # BT.601: how much of R', G' and B' is luma.
 LUMA = (0.299, 0.587, 0.114)
@@ -31,7 +32,7 @@ def start_as_identity(network: nn.Module) -> None:
 
 
 def start_from(network: nn.Module, path: Path, *, model: str) -> None:
-    """Read weights into a network; those of the RGB form of a luma network are folded.
+    """Read weights into a network; those of the RGB form of a luma network are folded, those of one frame reach three.
 
     Args:
         network: to be trained.
@@ -41,7 +42,7 @@ def start_from(network: nn.Module, path: Path, *, model: str) -> None:
     Raises:
         WeightsError: the file is absent, damaged or of another network.
     """
-    load_into(network, path, model=model, adapt=lambda state: folded_to_luma(state, network))
+    load_into(network, path, model=model, adapt=lambda state: shown_neighbours(folded_to_luma(state, network), network))
 
 
 def folded_to_luma(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
@@ -66,3 +67,25 @@ def folded_to_luma(state: dict[str, Tensor], network: nn.Module) -> dict[str, Te
                 weighed = value if is_input else value.movedim(axis, -1).mul(shares).movedim(-1, axis)
                 folded[key] = weighed.sum(dim=axis, keepdim=True)
     return folded
+
+
+def shown_neighbours(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Return an edge network's weights for one that is shown the neighbours of the frame too, and ignores them as yet.
+
+    Weights of any other network are returned as they are.
+
+    Args:
+        state: tensors by parameter name.
+        network: the one that reads three frames.
+    """
+    key = "layers.0.weight"
+    if not isinstance(network, Edge) or key not in state:
+        return state
+    weight, wanted = state[key], network.state_dict()[key]
+    own, neighbours = (
+        count * network.unshuffle**2 for count in (network.channels, network.pictures - network.channels)
+    )
+    if weight.shape[0] != wanted.shape[0] or weight.shape[1] + neighbours != wanted.shape[1]:
+        return state
+    blind = torch.zeros(weight.shape[0], neighbours, *weight.shape[2:])
+    return state | {key: torch.cat([weight[:, :own], blind, weight[:, own:]], dim=1)}

@@ -97,7 +97,7 @@ class _Run:
             jpeg=recipe.jpeg_first if data.first is not None else 0.0,
             teacher=recipe.distil if data.taught is not None else 0.0,
         )
-        self.reads_qp = bool(models.card(recipe.model).inputs)
+        self.reads_qp = "qp" in models.card(recipe.model).inputs
         self.step, self.seconds = 0, 0.0
         self.best, self.gain = -math.inf, math.nan
         self.losses: list[float] = []

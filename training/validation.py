@@ -18,7 +18,7 @@ def mean_gain_db(network: nn.Module, pictures: PatchPool, *, residual: bool, tol
     """Mean over pictures of PSNR(filtered) - PSNR(degraded) in dB, on 8-bit samples as an engine gives them.
 
     Args:
-        network: in evaluation mode; maps float [1, C, H, W] in 0..1.
+        network: in evaluation mode; maps float [1, C, H, W] in 0..1 to the picture's channels.
         pictures: sides must be multiples of what the network needs.
         residual: whether the network's output is added to its input.
         told: whether the network reads the QP behind the picture; 0 where the pictures have none.
@@ -30,14 +30,14 @@ def mean_gain_db(network: nn.Module, pictures: PatchPool, *, residual: bool, tol
     for index, (degraded, clean) in enumerate(zip(pictures.degraded, pictures.clean, strict=True)):
         before = torch.from_numpy(np.ascontiguousarray(degraded)).to(device)[None].float()
         target = torch.from_numpy(np.ascontiguousarray(clean)).to(device)[None].float()
-        given = before
+        given, before = before, before[:, : target.shape[1]]
         if told:
             plane = torch.zeros_like(before[:, :1])
             if pictures.qp is not None:
                 blocks = torch.from_numpy(as_codes(pictures.qp[index])).float()
                 levels = blocks.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)
                 plane[0, 0] = levels[: plane.shape[2], : plane.shape[3]]
-            given = torch.cat([before, plane], dim=1)
+            given = torch.cat([given, plane], dim=1)
         gains.append(_log_error(before, target) - _log_error(sample_filter(given, peak), target))
     return float(np.mean(gains))
 

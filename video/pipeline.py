@@ -156,7 +156,10 @@ class Pipeline:
             if isinstance(item, VideoFrame):
                 self.frames_in += 1
                 if self.frames_in <= self.sink.frames_done:
-                    self.source.pass_over(item)
+                    if self.frames_in == self.sink.frames_done:
+                        self.filtering.shown(self.source.frame_of(item))
+                    else:
+                        self.source.pass_over(item)
                     # Going over what an earlier run made is no part of this one's work.
                     self.busy_seconds["decode"] = 0.0
                     self.time.begin()

@@ -64,7 +64,8 @@ def test_a_model_without_weights_is_known_and_says_so(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", [name for name in models.names() if name.startswith("edge")])
 def test_members_of_the_edge_family_are_what_their_cards_say(name):
     card, network = models.card(name), models.build(name)
-    assert (card.size_multiple, card.inputs, card.defaults) == (network.unshuffle, ("qp",), {"qp": 0.0})
+    assert (card.size_multiple, card.defaults) == (network.unshuffle, {"qp": 0.0})
+    assert card.inputs == (*card.pictures, "qp")
     assert len(network.layers) == card.settings["depth"]
     frame = torch.rand(1, card.input_channels, 24, 16)
     assert network(frame).shape == (1, 1, 24, 16)

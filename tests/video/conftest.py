@@ -106,8 +106,20 @@ def engine(engine_folders: dict[str, Path]) -> Callable[..., Engine]:
     return get
 
 
-def write_steered_engine(folder: Path, *, default: float | None, name: str = "qp") -> Path:
-    """An engine that adds its QP to each sample: a fifth of the code value that stands for it."""
+def write_steered_engine(
+    folder: Path,
+    *,
+    default: float | None = None,
+    name: str = "qp",
+    inputs: tuple[FurtherInput, ...] = (),
+    shares: tuple[float, ...] = (1, 0.2),
+) -> Path:
+    """An engine that adds its QP to each sample: a fifth of the code value that stands for it.
+
+    With `inputs` of another kind, the sum of the picture and all of them in the given `shares`.
+    """
+    inputs = inputs or (FurtherInput(name=name, maximum=51, default=default),)
+    channels = 1 + len(inputs)
     node = helper.make_node
     nodes = [
         node("Cast", ["samples"], ["codes"], to=TensorProto.FLOAT),
@@ -118,11 +130,11 @@ def write_steered_engine(folder: Path, *, default: float | None, name: str = "qp
         node("Min", ["rounded", "peak"], ["clipped"]),
         node("Cast", ["clipped"], ["filtered"], to=TensorProto.UINT8),
     ]
-    weights = {"peak": np.float32(255), "w": np.array([1, 0.2], np.float32).reshape(1, 2, 1, 1)}
+    weights = {"peak": np.float32(255), "w": np.array(shares, np.float32).reshape(1, -1, 1, 1)}
     graph = helper.make_graph(
         nodes,
         "steered",
-        [helper.make_tensor_value_info("samples", TensorProto.UINT8, ["N", 2, "H", "W"])],
+        [helper.make_tensor_value_info("samples", TensorProto.UINT8, ["N", channels, "H", "W"])],
         [helper.make_tensor_value_info("filtered", TensorProto.UINT8, ["N", 1, "H", "W"])],
         [numpy_helper.from_array(np.asarray(value), key) for key, value in weights.items()],
     )
@@ -138,7 +150,7 @@ def write_steered_engine(folder: Path, *, default: float | None, name: str = "qp
         backend_version="0",
         device="CPU",
         precision="fp32",
-        inputs=(FurtherInput(name=name, maximum=51, default=default),),
+        inputs=inputs,
         graph_sha256=digest,
         files={"model.onnx": digest},
     )

@@ -228,4 +228,4 @@ def _can_be_fed(card: ModelCard, wishes: Wishes) -> bool:
     """Whether all that the model reads besides the picture can be told of a clip, or need not be."""
     if wishes.hwaccel is not None and "qp" in card.inputs:
         return False  # only the CPU's decoders tell it
-    return set(card.inputs) <= FEEDS.keys() | card.defaults.keys()
+    return set(card.inputs) <= {*FEEDS, *card.defaults, *card.pictures}

@@ -135,7 +135,7 @@ class Guard:
             after: what it made of it; only read: where tiles are replaced a copy is returned, else `after` itself.
             frame: its number, for the report.
             pts_seconds: its time, for the report.
-            inputs: what the engine was told besides, one value for each block of 16x16 samples.
+            inputs: what the engine was told besides, one value for each sample or for each block of 16x16 samples.
             altered: cells of 8x8 samples; all others are in both what they were in the last call, so what was measured
                 of them then is not measured again. None where that is not known.
 

@@ -16,7 +16,6 @@ from postfilter.video.reading.qp import QP_CODECS
 if TYPE_CHECKING:
     from postfilter.runtime import Engine, EngineManifest
     from postfilter.video.frame import Frame
-    from postfilter.video.pixels import Plane
     from postfilter.video.reading.estimated_qp import QpFrom
     from postfilter.video.reading.source import Source
 
@@ -91,7 +90,7 @@ def check_inputs(source: Source, engine: Engine, *, skip_below: float | None = N
         InputError: the QP is not known, and blocks are to be skipped by it or the engine has no default for it; or the
             engine reads something that is never known and has no default for it.
     """
-    needed = [each.name for each in engine.inputs if each.default is None]
+    needed = [each.name for each in engine.inputs if not each.optional]
     read = source.qp_source in QP_CODECS.values()
     if (skip_below is not None and not read) or ("qp" in needed and source.qp_source is None):
         raise InputError(
@@ -126,9 +125,10 @@ class QpSteering:
         self._sum, self._known = 0.0, 0
         self._least, self._most = np.inf, -np.inf
 
-    def item(self, frame: Frame, samples: Plane) -> StreamItem:
-        """Return the samples of a frame, with what of them is left alone and what the engine is told of them."""
-        return StreamItem(planes=samples, keep=self._keep(frame), inputs=told(self._engine, frame))
+    def steered(self, item: StreamItem, frame: Frame) -> StreamItem:
+        """Return a frame's item with what of it is left alone and what else the engine is told of it."""
+        inputs = {**(item.inputs or {}), **told(self._engine, frame)}
+        return StreamItem(planes=item.planes, keep=self._keep(frame), inputs=inputs)
 
     def _keep(self, frame: Frame) -> Blocks | None:
         """Return which blocks leave as they came, bool [N, ceil(H / 16), ceil(W / 16)]; None where none does."""

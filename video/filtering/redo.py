@@ -37,7 +37,8 @@ def redo_tiles(
         before: [N, C, H, W], as `after`.
         after: is not written to.
         boxes: the tiles.
-        inputs: what the engine reads besides, of those that it declares, one value for each block of 16x16 samples.
+        inputs: what the engine reads besides, of those that it declares, one value for each sample or for each block of
+            16x16 samples.
     """
     redone = after.copy()
     height, width = before.shape[-2:]
@@ -59,9 +60,7 @@ def redo_tiles(
         padded = pad_to(plane, width=padded_width, height=padded_height)
         spread = {
             name: pad_to(
-                each[frame : frame + 1, None].repeat(BLOCK, axis=2).repeat(BLOCK, axis=3)[:, :, :height, :width],
-                width=padded_width,
-                height=padded_height,
+                _of_samples(each[frame : frame + 1, None], height, width), width=padded_width, height=padded_height
             )[:, 0]
             for name, each in told.items()
         }
@@ -77,3 +76,10 @@ def redo_tiles(
                 :, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
             ]
     return redone
+
+
+def _of_samples(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """[N, 1, H, W] of values for each sample as they are, and of those for each block."""
+    if values.shape[2:] == (height, width):
+        return values
+    return values.repeat(BLOCK, axis=2).repeat(BLOCK, axis=3)[:, :, :height, :width]

@@ -13,6 +13,7 @@ import numpy as np
 
 from postfilter.errors import PostfilterError
 from postfilter.runtime.changes import changed_cells
+from postfilter.runtime.neighbours import in_threes, neighbours_of, reads_neighbours
 from postfilter.runtime.stream_item import StreamItem, with_kept
 from postfilter.runtime.tile_reuse import TileReuse, TileUse
 from postfilter.video.filtering.guard import Guard
@@ -72,6 +73,7 @@ class FrameFilter:
         self.waiting_seconds = 0.0
         """Spent in pulling frames from the iterable, which is not filtering."""
         self._engine, self._planes, self._keep_decoded = engine, planes, keep_decoded
+        self._before: Plane | None = None
         self._failure_before: Exception | None = None
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Filtered]:
@@ -85,9 +87,10 @@ class FrameFilter:
         under_way: deque[tuple[Frame, StreamItem]] = deque()
 
         def inputs() -> Iterator[StreamItem]:
-            for frame in self._pulled(frames):
-                samples = self._planes.take(frame)
-                item = StreamItem(planes=samples) if self.steering is None else self.steering.item(frame, samples)
+            for frame, samples, around in self._surrounded(self._pulled(frames)):
+                item = StreamItem(planes=samples, inputs=around)
+                if self.steering is not None:
+                    item = self.steering.steered(item, frame)
                 under_way.append((frame, item))
                 yield item
 
@@ -134,18 +137,33 @@ class FrameFilter:
             yield Filtered(frame=filtered, decoded=decoded, record=record)
             index += 1
 
+    def shown(self, frame: Frame) -> None:
+        """Take note of a frame that is not filtered, because an earlier run did: the next one has it as a neighbour."""
+        if reads_neighbours(self._engine):
+            self._before = self._planes.take(frame).copy()
+
     def rehearse(self, frames: Iterable[Frame]) -> None:
         """Filter some of the frames to come and forget them, where they repeat each other.
 
         The engine then finds out now how to filter frames in part, and not during the run.
         """
-        if self.tiles is None or any(each.default is None for each in self._engine.inputs):
+        if self.tiles is None or not all(each.optional for each in self._engine.inputs):
             return
         samples = [self._planes.take(each) for each in frames]
         if not any(_alike(before, after) for before, after in pairwise(samples)):
             return
         for _ in self._run((StreamItem(planes=each) for each in samples), TileReuse()):
             pass
+
+    def _surrounded(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Plane, dict[str, Plane]]]:
+        """Each frame with its samples and, where the engine reads them, its neighbours'."""
+        taken = ((frame, self._planes.take(frame)) for frame in frames)
+        if not reads_neighbours(self._engine):
+            yield from ((frame, samples, {}) for frame, samples in taken)
+            return
+        for frame, samples, before, after in in_threes(taken):
+            # What was shown of an earlier run is known when the first frame has come.
+            yield frame, samples, neighbours_of(samples, self._before if before is None else before, after)
 
     def _use_of(self, item: StreamItem) -> TileUse:
         """What became of the tiles of the item that came last."""

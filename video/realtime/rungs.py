@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from postfilter.errors import PostfilterError
 from postfilter.runtime.changes import block_grid
+from postfilter.runtime.neighbours import neighbours_of, reads_neighbours
 from postfilter.runtime.tile_reuse import TileUse
 from postfilter.video.filtering.guard import Guard
 from postfilter.video.filtering.planes import LumaPlanes, RgbPlanes, planes_for
@@ -18,6 +19,8 @@ from postfilter.video.filtering.qp_skip import told
 from postfilter.video.realtime.ladder import Rung
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from postfilter.runtime import Engine
     from postfilter.video.filtering.colour import Colour
     from postfilter.video.filtering.guard import GuardMode
@@ -57,6 +60,8 @@ class Work:
         """A copy of what the engine filtered last, whose own memory may be written to since."""
         self._after: Plane | None = None
         """What it made of it."""
+        self._seen: Plane | None = None
+        """A copy of the frame that came last, where the engine reads it as a neighbour."""
 
     def __call__(self, frame: Frame, index: int | None = None) -> Frame:
         """Return the frame filtered.
@@ -69,11 +74,12 @@ class Work:
             PostfilterError: the engine fails.
         """
         before = self.planes.take(frame)
+        inputs = told(self.engine, frame) | self._around(before)
         after = self._known(before) if index is not None else None
         blocks = math.prod(block_grid(before.shape))
         self.last = TileUse(total=blocks, reused=0 if after is None else blocks)
         if after is None:
-            after = self._filtered(before, frame)
+            after = self._filtered(before, inputs)
         if index is not None:
             self.frames += 1
             self.tiles += self.last
@@ -84,9 +90,17 @@ class Work:
         """The output of the same samples, where they are those that were filtered last."""
         return self._after if self._before is not None and np.array_equal(before, self._before) else None
 
-    def _filtered(self, before: Plane, frame: Frame) -> Plane:
+    def _around(self, samples: Plane) -> dict[str, Plane]:
+        """The frame before, where the engine reads neighbours; the one after it is not there yet."""
+        if not reads_neighbours(self.engine):
+            return {}
+        around = neighbours_of(samples, self._seen, None)
+        self._seen = samples.copy()
+        return around
+
+    def _filtered(self, before: Plane, inputs: Mapping[str, NDArray[Any]]) -> Plane:
         try:
-            after = self.engine(before, inputs=told(self.engine, frame))
+            after = self.engine(before, inputs=inputs)
         except PostfilterError:
             raise
         except Exception as error:
