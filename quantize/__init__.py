@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from postfilter.quantize.bf16 import refuse_bf16, to_bf16
 from postfilter.quantize.calibration import calibrate, calibration_crops
-from postfilter.quantize.edges import HEAD, NORMALISED, TAIL, split_nodes
+from postfilter.quantize.edges import HEAD, NORMALISED, TAIL, convolutions, split_nodes
 from postfilter.quantize.fp16 import to_fp16
-from postfilter.quantize.int8 import convolutions, to_int8
+from postfilter.quantize.int8 import to_int8
 from postfilter.quantize.linter import check_quantized, lint
 from postfilter.quantize.network_input import network_inputs
 from postfilter.quantize.ranges import Ranges, read_ranges, recorded_ranges, write_ranges

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from postfilter.quantize.int8 import convolutions, padding
+from postfilter.quantize.edges import convolutions
+from postfilter.quantize.equalisation import balanced_values, equalised, scales_of
+from postfilter.quantize.int8 import padding
 from postfilter.quantize.network_input import network_inputs
 from postfilter.quantize.ranges import Ranges
-from postfilter.quantize.trial import Trial, observe
+from postfilter.quantize.trial import Trial, largest_by_channel, observe
 
 if TYPE_CHECKING:
     import onnx
@@ -35,6 +37,8 @@ _START = 0.64
 """Of the largest value: the range that the search starts from."""
 _SHARES = (1.0, 0.8, 0.64, 0.5, 0.4, 0.32, 0.25)
 """Of the largest value: what is tried first of each range."""
+_STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""How far channels are made equally large; see `equalisation`."""
 _FINER = (1.12, 0.89), (1.06, 0.94)
 """Then, in rounds, a little more and less than the best so far."""
 
@@ -67,15 +71,13 @@ def calibrate(
         MissingDependencyError: onnxruntime is not installed.
     """
     tell = on_progress or (lambda done, total: None)
+    scales = _best_scales(graph, crops)
+    graph = equalised(graph, scales)
     extremes, wanted = observe(graph, crops)
     trial = Trial(graph, crops, wanted)
     lopsided = _read_without_padding(graph)
-    widest = {
-        value: _Span(low=low, high=high) if value in lopsided else _Span(low=-max(-low, high), high=max(-low, high))
-        for value, (low, high) in extremes.items()
-    }
-    spans = {value: replace(span, high=_START * span.high) for value, span in widest.items()}
-    spans = {value: span if value in lopsided else span.mirrored() for value, span in spans.items()}
+    widest = _widest(extremes, lopsided)
+    spans = _first_spans(widest, lopsided)
     least = trial.error({value: span.step_and_centre() for value, span in spans.items()})
     plan = list(_plan(spans, lopsided))
     for done, (value, end, share, first) in enumerate(plan):
@@ -92,10 +94,28 @@ def calibrate(
         weights_sha256=weights_sha256,
         steps={value: step for value, (step, _) in final.items()},
         centres={value: centre for value, (_, centre) in final.items() if centre},
+        scales=scales,
         source=source,
         frames=frames,
         fidelity_db=round(float(-10 * np.log10(max(least, 1e-12))), 2),
     )
+
+
+def _best_scales(graph: onnx.ModelProto, crops: Samples) -> dict[str, list[float]]:
+    """Return the scales of channels with which the first ranges lose least; none where that is best."""
+    largest = largest_by_channel(graph, crops, balanced_values(graph))
+    best: dict[str, list[float]] = {}
+    least = np.inf
+    for strength in _STRENGTHS if largest else ():
+        scales = scales_of(largest, strength=strength) if strength else {}
+        changed = equalised(graph, scales)
+        extremes, wanted = observe(changed, crops)
+        lopsided = _read_without_padding(changed)
+        spans = _first_spans(_widest(extremes, lopsided), lopsided)
+        error = Trial(changed, crops, wanted).error({value: each.step_and_centre() for value, each in spans.items()})
+        if error < least:
+            least, best = error, scales
+    return best
 
 
 def calibration_crops(frames: Sequence[Samples], *, multiple: int = 2, further: int = 0, seed: int = 0) -> Samples:
@@ -136,6 +156,20 @@ class _Span:
         """The centre is a whole number of steps, so that 0, which convolutions pad with, stays exact."""
         step = float(np.float32((self.high - self.low) / 254))
         return step, float(np.float32(round((self.high + self.low) / 2 / step) * step))
+
+
+def _widest(extremes: dict[str, tuple[float, float]], lopsided: set[str]) -> dict[str, _Span]:
+    """Spans of all that was observed; mirrored but where they need not be."""
+    return {
+        value: _Span(low=low, high=high) if value in lopsided else _Span(low=-max(-low, high), high=max(-low, high))
+        for value, (low, high) in extremes.items()
+    }
+
+
+def _first_spans(widest: dict[str, _Span], lopsided: set[str]) -> dict[str, _Span]:
+    """The spans that the search starts from."""
+    spans = {value: replace(span, high=_START * span.high) for value, span in widest.items()}
+    return {value: span if value in lopsided else span.mirrored() for value, span in spans.items()}
 
 
 def _plan(spans: dict[str, _Span], lopsided: set[str]) -> Iterator[tuple[str, str, float, bool]]:

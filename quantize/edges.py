@@ -1,4 +1,4 @@
-"""Which nodes of a graph work on code values, and so stay in fp32 whatever the precision of the network between."""
+"""The parts of a graph: what works on code values and stays in fp32, the network between, and its layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["HEAD", "NORMALISED", "TAIL", "crossing_values", "float_weights", "split_nodes"]
+__all__ = ["HEAD", "NORMALISED", "TAIL", "convolutions", "crossing_values", "float_weights", "split_nodes"]
 
 HEAD = "head."
 """Nodes from the samples to the network's input have names that begin so."""
@@ -53,3 +53,13 @@ def float_weights(graph: onnx.ModelProto, body: list[onnx.NodeProto]) -> list[on
 
     read = {name for node in body for name in node.input}
     return [each for each in graph.graph.initializer if each.name in read and each.data_type == onnx.TensorProto.FLOAT]
+
+
+def convolutions(graph: onnx.ModelProto) -> list[str]:
+    """Return the names of the layers that can be quantized: convolutions with constant weights, in order."""
+    constants = {each.name for each in graph.graph.initializer}
+    return [
+        node.name
+        for node in graph.graph.node
+        if node.op_type == "Conv" and node.input[1] in constants and not node.name.startswith(HEAD)
+    ]

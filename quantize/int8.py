@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from postfilter.errors import WeightsError
-from postfilter.quantize.edges import HEAD, NORMALISED
+from postfilter.quantize.edges import HEAD, NORMALISED, convolutions
+from postfilter.quantize.equalisation import equalised
 from postfilter.quantize.network_input import covariance_by_value, network_inputs, never_negative
 from postfilter.quantize.weight_rounding import rounded_weight
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from postfilter.quantize.ranges import Ranges
 
-__all__ = ["CENTRE", "HALVED", "INPUT_STEP", "convolutions", "padding", "to_int8"]
+__all__ = ["CENTRE", "HALVED", "INPUT_STEP", "padding", "to_int8"]
 
 CENTRE = 128 / 255
 """Subtracted from the normalised samples: 0..255 becomes -128..127 steps, all that int8 holds, and nothing is lost."""
@@ -31,16 +32,6 @@ HALVED = 127 / 255
 """Of a step of int8, that of uint8 over the same range of positive values."""
 INPUT_STEP = 1 / 255
 """One code value of 8-bit samples, normalised."""
-
-
-def convolutions(graph: onnx.ModelProto) -> list[str]:
-    """Return the names of the layers that can be quantized: convolutions with constant weights, in order."""
-    constants = {each.name for each in graph.graph.initializer}
-    return [
-        node.name
-        for node in graph.graph.node
-        if node.op_type == "Conv" and node.input[1] in constants and not node.name.startswith(HEAD)
-    ]
 
 
 def padding(node: onnx.NodeProto) -> list[int]:
@@ -67,6 +58,7 @@ def to_int8(
 ) -> onnx.ModelProto:
     """Return the graph with convolutions that read int8 and have int8 weights; the one given is left as it is.
 
+    0. Channels are scaled as the ranges say.
     1. What a chosen convolution reads passes a QuantizeLinear and a DequantizeLinear; a value that several read passes
        one pair.
     2. Its weight becomes int8 and a DequantizeLinear along the output channels; its bias stays float.
@@ -90,6 +82,7 @@ def to_int8(
     """
     import onnx
 
+    graph = equalised(graph, ranges.scales)
     known, inputs = convolutions(graph), network_inputs(graph)
     chosen = set(known if layers is None else layers)
     if not chosen <= set(known):

@@ -28,6 +28,9 @@ class Ranges:
     The network's own input is not listed: its step is one code value of 8 bits, which is exact."""
     centres: dict[str, float] = field(default_factory=dict)
     """Graph value -> what is subtracted before; 0 where it is not listed."""
+    scales: dict[str, list[float]] = field(default_factory=dict)
+    """Graph value -> what each of its channels is divided by first; see `equalisation`. Its step is that of the result.
+    Channels of values that are not listed stay as they are."""
     source: str
     """The clips or pictures calibrated on, in words."""
     frames: int
@@ -71,10 +74,13 @@ def read_ranges(path: Path) -> Ranges:
         ranges = Ranges(**content)
         usable = all(math.isfinite(step) and step > 0 for step in ranges.steps.values())
         usable = usable and all(map(math.isfinite, ranges.centres.values()))
+        usable = usable and all(math.isfinite(each) and each > 0 for scale in ranges.scales.values() for each in scale)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} holds no ranges ({error}); calibrate again with --calibrate") from error
     if not usable:
-        raise WeightsError(f"{path} holds a step or a centre that cannot be used; calibrate again with --calibrate")
+        raise WeightsError(
+            f"{path} holds a step, a centre or a scale that cannot be used; calibrate again with --calibrate"
+        )
     return ranges
 
 

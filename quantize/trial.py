@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from postfilter.quantize.edges import split_nodes
-from postfilter.quantize.int8 import CENTRE, HALVED, INPUT_STEP, convolutions
+from postfilter.quantize.edges import convolutions, split_nodes
+from postfilter.quantize.int8 import CENTRE, HALVED, INPUT_STEP
 from postfilter.quantize.network_input import covariance_by_value, network_inputs, never_negative
 from postfilter.quantize.weight_rounding import rounded_weight
 from postfilter.runtime.ort import import_onnxruntime
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     Samples: TypeAlias = NDArray[np.uint8]
 
-__all__ = ["Trial", "observe"]
+__all__ = ["Trial", "largest_by_channel", "observe"]
 
 
 def observe(graph: onnx.ModelProto, crops: Samples) -> tuple[dict[str, tuple[float, float]], NDArray[np.float32]]:
@@ -44,6 +45,17 @@ def observe(graph: onnx.ModelProto, crops: Samples) -> tuple[dict[str, tuple[flo
             low, high = extremes[value]
             extremes[value] = min(low, float(array.min())), max(high, float(array.max()))
     return extremes, np.concatenate(outputs)
+
+
+def largest_by_channel(graph: onnx.ModelProto, crops: Samples, values: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Run a fp32 graph; return the largest magnitude in each channel of some of its values, float32 [C] each."""
+    session = _session(graph, list(values)) if values else None
+    largest: dict[str, NDArray[np.float32]] = {}
+    for crop in crops if session else ():
+        for value, array in zip(values, session.run(None, {graph.graph.input[0].name: crop[None]}), strict=True):
+            found = np.abs(array).max(axis=(0, 2, 3))
+            largest[value] = np.maximum(found, largest.get(value, 0))
+    return largest
 
 
 class Trial:
