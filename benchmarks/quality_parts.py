@@ -19,7 +19,7 @@ from postfilter.quality import CodedStore, Method, evaluate_images, evaluate_met
 from postfilter.quality.summary import summary
 from postfilter.runtime import Engine, measure_speed
 from postfilter.runtime.machine import cpu_name
-from postfilter.runtime.stream_item import StreamItem
+from postfilter.video.method import method_of
 from postfilter.video.reading.qp import QpReader
 
 Row = dict[str, Any]
@@ -202,14 +202,10 @@ def _rows(
 def _methods(engine: Engine) -> list[tuple[Method, Engine]]:
     """The engine as it is, and blind too where it reads the QP."""
     name = engine.manifest.model
-    if not any(each.name == "qp" for each in engine.inputs):
-        return [(Method(name=name, filter=engine), engine)]
-    told = Method(name=name, filter=engine, reads_qp=True, item=_item)
-    return [(told, engine), (Method(name=f"{name}, blind", filter=engine), engine)]
-
-
-def _item(planes: Any, inputs: Any) -> StreamItem:
-    return StreamItem(planes=planes, inputs=inputs)
+    told = method_of(engine, name)
+    if not told.reads_qp:
+        return [(told, engine)]
+    return [(told, engine), (method_of(engine, f"{name}, blind", blind=True), engine)]
 
 
 def _engines(names: Sequence[str], precisions: Sequence[str], *, build: bool) -> Iterator[Engine]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from postfilter.cli.evaluation_tables import render
 from postfilter.cli.options import add_build_options, add_device_options, open_engine
 
 if TYPE_CHECKING:
-    from postfilter.quality import Method
     from postfilter.runtime import Engine
 
 __all__ = ["COMMAND", "main"]
@@ -212,12 +211,12 @@ def _on_clips(
     arguments: argparse.Namespace, engines: Sequence[Engine], names: Sequence[str], reporter: Reporter
 ) -> dict[str, Any]:
     from postfilter.quality import CodedStore, evaluate_coded, evaluate_methods, mcl_jcv_jobs
+    from postfilter.video.method import method_of
     from postfilter.video.reading.qp import QpReader
 
-    methods = [
-        _method(engine, name, reads_qp=_reads_qp(engine, arguments))
-        for engine, name in zip(engines, names, strict=True)
-    ]
+    for engine in engines:
+        _require_luma(engine.manifest.model, engine.layout)
+    methods = [method_of(engine, name, blind=arguments.blind) for engine, name in zip(engines, names, strict=True)]
     coding = _coding(arguments)
     with reporter.progress("clips") as update:
         if arguments.dataset:
@@ -234,36 +233,9 @@ def _on_clips(
     return result
 
 
-def _reads_qp(engine: Engine, arguments: argparse.Namespace) -> bool:
-    return not arguments.blind and any(each.name == "qp" for each in engine.inputs)
-
-
 def _told(engine: Engine, arguments: argparse.Namespace) -> list[str]:
     """The inputs that an engine is given on clips."""
     return [each.name for each in engine.inputs if each.name != "qp" or not arguments.blind]
-
-
-def _method(engine: Engine, name: str, *, reads_qp: bool) -> Method:
-    from postfilter.quality import Method
-    from postfilter.runtime.neighbours import in_threes, neighbours_of, reads_neighbours
-    from postfilter.runtime.stream_item import StreamItem
-
-    _require_luma(engine.manifest.model, engine.layout)
-
-    def item(planes: Any, inputs: Any) -> StreamItem:
-        return StreamItem(planes=planes, inputs=inputs)
-
-    def around(items: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-        for inputs, planes, before, after in in_threes((inputs, planes) for planes, inputs in items):
-            yield planes, {**inputs, **neighbours_of(planes, before, after)}
-
-    return Method(
-        name=name,
-        filter=engine,
-        reads_qp=reads_qp,
-        around=around if reads_neighbours(engine) else None,
-        item=item,
-    )
 
 
 COMMAND = Command(name="evaluate-model", summary=_SUMMARY, add_arguments=_add_arguments, run=_run, render=render)

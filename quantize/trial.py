@@ -49,9 +49,11 @@ def observe(graph: onnx.ModelProto, crops: Samples) -> tuple[dict[str, tuple[flo
 
 def largest_by_channel(graph: onnx.ModelProto, crops: Samples, values: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     """Run a fp32 graph; return the largest magnitude in each channel of some of its values, float32 [C] each."""
-    session = _session(graph, list(values)) if values else None
     largest: dict[str, NDArray[np.float32]] = {}
-    for crop in crops if session else ():
+    if not values:
+        return largest
+    session = _session(graph, values)
+    for crop in crops:
         for value, array in zip(values, session.run(None, {graph.graph.input[0].name: crop[None]}), strict=True):
             found = np.abs(array).max(axis=(0, 2, 3))
             largest[value] = np.maximum(found, largest.get(value, 0))
@@ -152,7 +154,7 @@ def _output(graph: onnx.ModelProto) -> str:
     return split_nodes(graph)[1][-1].output[0]
 
 
-def _session(graph: onnx.ModelProto, outputs: list[str]) -> Any:
+def _session(graph: onnx.ModelProto, outputs: Sequence[str]) -> Any:
     import onnx
     from onnx import TensorProto, helper
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from postfilter.runtime.neighbours import neighbours_of, reads_neighbours
+from postfilter.runtime.stream_item import StreamItem
+
 if TYPE_CHECKING:
     from postfilter.runtime.backend import Samples
     from postfilter.runtime.engine import Engine
@@ -29,7 +32,7 @@ class Speed:
     fastest_ms: float
     """The fastest single frame."""
     fps: float
-    """Frames a second through `Engine.stream`."""
+    """Frames a second through `Engine.stream`, with the search for motion where the engine reads neighbours."""
     frames: int
     """Single frames timed."""
     stream_frames: int
@@ -79,13 +82,13 @@ def measure_speed(
     warm_up = engine.requests
     streamed, begin = 0, started
 
-    def source() -> Iterator[Samples]:
+    def source() -> Iterator[StreamItem]:
         for index in itertools.count():
             # In seconds, time decides, on what has come out; a number of frames is counted as they go in.
             done = streamed if frames is None else index - warm_up
             if index >= warm_up and not _goes_on(done, begin, frames=frames, seconds=seconds / 2):
                 return
-            yield pictures[index % len(pictures)]
+            yield _item(engine, pictures, index)
 
     with ExitStack() as stack:
         for index, _ in enumerate(engine.stream(source())):
@@ -136,6 +139,11 @@ def best_seconds(work: Callable[[], object], seconds: float) -> float:
         work()
         best, runs = min(best, time.perf_counter() - start), runs + 1
     return best
+
+
+def _item(engine: Engine, pictures: list[Samples], index: int) -> StreamItem:
+    before, planes, after = (pictures[(index + step) % len(pictures)] for step in (-1, 0, 1))
+    return StreamItem(planes=planes, inputs=neighbours_of(planes, before, after) if reads_neighbours(engine) else None)
 
 
 def _goes_on(done: int, begin: float, *, frames: int | None, seconds: float) -> bool:
