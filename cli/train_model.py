@@ -40,6 +40,7 @@ _RECIPE_OPTIONS = (
     "lr_taught",
     "lr_jpeg",
     "harm",
+    "deblocking",
     "augmentation",
     "threads",
     "seed",
@@ -111,6 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--teacher", metavar="MODEL", help="learn this model's corrections of video first")
     how.add_argument("--teacher-weights", metavar="FILE", help="its weights (default: those in the package)")
     how.add_argument("--harm", type=float, help="weight of making patches worse, on video (default: 0)")
+    how.add_argument("--deblocking", type=float, help="weight of remaining block edges, on JPEG (default: 0.25)")
     how.add_argument(
         "--augmentation",
         action=argparse.BooleanOptionalAction,
@@ -122,7 +124,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--weights",
         metavar="FILE|MODEL",
-        help="start from these weights; those of an RGB network are folded for its luma form",
+        help="start from these weights; those of an RGB network are folded for its luma form, those of an edge network "
+        "that reads one frame reach three",
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="the run folder (default: runs/MODEL)")
     parser.add_argument("--resume", action="store_true", help="continue the run in the output folder")
