@@ -38,9 +38,9 @@ class Reader(Protocol):
 _LEAST = 32
 """Sides of the least picture in which DIS finds motion; in smaller ones none is followed."""
 _FINEST_SCALE, _PATCH_STRIDE = 1, 6
-"""Flow at half the resolution, from patches every 6 samples of it. Half of that resolution takes 0.6 of the time and
-loses a fifth to a third of what neighbours are worth, half of the stride takes 1.8 times as long and adds a tenth
-(frames at HEVC QP 37, a linear combination of the three)."""
+"""Flow at half the resolution, from patches every 6 samples of it. At a quarter it takes half of the time and loses a
+fifth to a third of what neighbours are worth; patches every 4 samples take 1.8 times as long and add a tenth (frames at
+HEVC QP 37, the best linear combination of the three)."""
 _CUT_BLOCK = 16
 _CUT_LEAST = 4.0
 """Mean difference in code values of 8 bits up to which no frame is another scene."""
