@@ -87,6 +87,14 @@ class Canvas:
         count = min((limit - self.halo) // CELL, span[1] - _LEAST) - span[0]
         return count if count >= _LEAST else 0
 
+    def holds(self, box: Box) -> bool:
+        """Whether a box of cells fits into the canvas while that is empty."""
+        rooms = ((0, length) for length in self.size)
+        return all(
+            self.fitting(axis, span, room) == span[1] - span[0]
+            for axis, (span, room) in enumerate(zip(box, rooms, strict=True))
+        )
+
 
 def canvases_for(width: int, height: int, *, halo: int, multiple: int, period: int) -> list[Canvas]:
     """Return the canvases worth trying for frames of a size, the smallest first; none for small frames.

@@ -40,7 +40,7 @@ __all__ = ["Trial", "try_canvases"]
 
 _SEED = 3
 
-_LEAST = 12
+_LEAST = 6
 _SHARE = 0.5
 """So many canvases are filtered at least, and so much of a frame."""
 
