@@ -27,6 +27,9 @@ __all__ = ["OpenVINOBackend"]
 _STREAMS = 4
 """Inferences run side by side at most: each holds activations of its own, and four already fill most machines."""
 
+_COPIED_BYTES = 256 * 1024
+"""Samples up to here are copied into arrays that a request is bound to once: binding one to others takes longer."""
+
 _NO_WORK = ("Const", "Input", "Output", "Parameter", "Reshape", "Result")
 """Nodes of the executed graph that are done once or move nothing."""
 
@@ -144,16 +147,48 @@ class _OpenVINOCompiled:
             return self._pools[hint]
 
 
+class _Request:
+    """An inference request of a shape, bound to the caller's arrays each time, or to small ones of its own once."""
+
+    def __init__(self, request: Any) -> None:
+        self.inference = request
+        self._own: tuple[Samples, Samples] | None = None
+        self._bound: tuple[Samples, Samples] | None = None
+
+    def start(self, samples: Samples, output: Samples) -> None:
+        """Begin; both arrays must stay until `wait` returns."""
+        if max(samples.nbytes, output.nbytes) > _COPIED_BYTES:
+            # Shared with numpy, so that nothing is copied on the way in or out, unless the samples are read-only, which
+            # OpenVINO refuses to share.
+            self._bind(np.require(samples, requirements="W"), output)
+        else:
+            if self._own is None:
+                self._own = np.empty_like(samples), np.empty_like(output)
+                self._bind(*self._own)
+            np.copyto(self._own[0], samples)
+        self.inference.start_async()
+
+    def wait(self, output: Samples) -> None:
+        """Block until the output given to `start` holds what came of it."""
+        self.inference.wait()
+        if self._own is not None:
+            np.copyto(output, self._own[1])
+
+    def _bind(self, samples: Samples, output: Samples) -> None:
+        import openvino
+
+        self._bound = samples, output  # whose memory OpenVINO does not keep
+        self.inference.set_input_tensor(openvino.Tensor(samples, shared_memory=True))
+        self.inference.set_output_tensor(openvino.Tensor(output, shared_memory=True))
+
+
 class _Pool:
     """A compiled model and its requests."""
 
     def __init__(self, compiled: Any) -> None:
-        import openvino
-
-        self._tensor = openvino.Tensor
         self._compiled = compiled
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._last: Any = None
+        self._idle: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._last: _Request | None = None
 
     def start(self, samples: Samples, output: Samples) -> _OpenVINOPending:
         # A new request where all are busy: OpenVINO queues them, and a caller inside a loop over `stream` never waits
@@ -161,23 +196,18 @@ class _Pool:
         try:
             request = self._idle.get_nowait()
         except queue.Empty:
-            request = self._compiled.create_infer_request()
-        # Both tensors share numpy's memory: nothing is copied on the way in or out, unless the samples are read-only,
-        # which OpenVINO refuses to share.
-        samples = np.require(samples, requirements="W")
-        request.set_input_tensor(self._tensor(samples, shared_memory=True))
-        request.set_output_tensor(self._tensor(output, shared_memory=True))
-        request.start_async()
+            request = _Request(self._compiled.create_infer_request())
+        request.start(samples, output)
         return _OpenVINOPending(self, request, samples, output)
 
-    def give_back(self, request: Any) -> None:
+    def give_back(self, request: _Request) -> None:
         self._last = request
         self._idle.put(request)
 
     def layers(self) -> list[Layer]:
         milliseconds: dict[str, float] = {}
         if self._last is not None and self._compiled.get_property("PERF_COUNT"):
-            for entry in self._last.profiling_info:
+            for entry in self._last.inference.profiling_info:
                 if entry.status == entry.Status.EXECUTED:
                     milliseconds[entry.node_name] = entry.real_time.total_seconds() * 1000
         found = []
@@ -204,11 +234,11 @@ class _Pool:
 class _OpenVINOPending:
     """Keeps the input alive while it is read, and gives the request back when done."""
 
-    def __init__(self, pool: _Pool, request: Any, samples: Samples, output: Samples) -> None:
+    def __init__(self, pool: _Pool, request: _Request, samples: Samples, output: Samples) -> None:
         self._pool, self._request, self._samples, self._output = pool, request, samples, output
 
     def wait(self) -> Samples:
-        self._request.wait()
+        self._request.wait(self._output)
         self._pool.give_back(self._request)
         return self._output
 

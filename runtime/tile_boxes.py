@@ -23,8 +23,8 @@ _MOST = 128
 def boxes_over(cells: Cells, *, margin: float, each: float) -> list[Box]:
     """Return boxes that cover the cells in little time: what they take is their area, margins included, and `each`.
 
-    Begins with the runs of cells in a row, those alike in successive rows as one, and joins the two that gain most by
-    it until none do.
+    Begins with the runs of cells in a row, those alike in successive rows as one, and joins those that gain most by it
+    until none do.
 
     Args:
         cells: bool [rows, columns].
@@ -70,27 +70,22 @@ def _joined(boxes: NDArray[np.int64], margin: float, each: float) -> NDArray[np.
     """Join boxes, [n, 4]."""
     # Lower and upper corners, [2, n], with the margin: the area of a box that holds two is then soon told.
     low, high = boxes.T[:2].astype(np.float64), boxes.T[2:] + 2.0 * margin
-    wide, tall = high - low
-    area = wide * tall
-    wide, tall = np.maximum(high[:, :, None], high[:, None]) - np.minimum(low[:, :, None], low[:, None])
-    gain = area[:, None] + area - wide * tall + each
-    np.fill_diagonal(gain, -np.inf)
-    alive = np.ones(len(boxes), dtype=np.bool_)
-    while gain.size:
-        kept, other = divmod(int(gain.argmax()), len(boxes))
-        if gain[kept, other] <= 0:
+    while (count := low.shape[1]) > 1:
+        wide, tall = np.maximum(high[:, :, None], high[:, None]) - np.minimum(low[:, :, None], low[:, None])
+        joined = wide * tall
+        area = joined.diagonal()
+        gain = area[:, None] + (area + each) - joined
+        np.fill_diagonal(gain, 0)
+        # All pairs at once in which either gains most by the other: one after the other would take as many turns as
+        # there are boxes.
+        index, best = np.arange(count), gain.argmax(axis=1)
+        kept = np.flatnonzero((best[best] == index) & (index < best) & (gain[index, best] > 0))
+        if not len(kept):
             break
+        other = best[kept]
         low[:, kept] = np.minimum(low[:, kept], low[:, other])
         high[:, kept] = np.maximum(high[:, kept], high[:, other])
-        wide, tall = np.maximum(high, high[:, kept, None]) - np.minimum(low, low[:, kept, None])
-        joined = wide * tall
-        area[kept] = joined[kept]
-        # What a box holds adds nothing to it.
-        inside = joined == area[kept]
-        gained = area + (area[kept] + each) - joined
-        gained[inside | ~alive] = -np.inf
-        inside[kept] = False
-        alive[inside] = False
-        gain[inside], gain[:, inside] = -np.inf, -np.inf
-        gain[kept], gain[:, kept] = gained, gained
-    return np.concatenate([low, high - 2.0 * margin])[:, alive].T.round().astype(np.int64)
+        left = np.ones(count, dtype=np.bool_)
+        left[other] = False
+        low, high = low[:, left], high[:, left]
+    return np.concatenate([low, high - 2.0 * margin]).T.round().astype(np.int64)

@@ -87,6 +87,14 @@ class Canvas:
         count = min((limit - self.halo) // CELL, span[1] - _LEAST) - span[0]
         return count if count >= _LEAST else 0
 
+    def holds(self, box: Box) -> bool:
+        """Whether a box of cells fits into the canvas while that is empty."""
+        rooms = ((0, length) for length in self.size)
+        return all(
+            self.fitting(axis, span, room) == span[1] - span[0]
+            for axis, (span, room) in enumerate(zip(box, rooms, strict=True))
+        )
+
 
 def canvases_for(width: int, height: int, *, halo: int, multiple: int, period: int) -> list[Canvas]:
     """Return the canvases worth trying for frames of a size, the smallest first; none for small frames.
@@ -118,35 +126,37 @@ def laid_out(
 ) -> tuple[float, list[tuple[int, tuple[Patch, ...]]]] | None:
     """Return the cost of canvases that hold all boxes, and of each which one it is and what lies in it.
 
-    Each time that canvas is filled which then holds most for its cost; but where one that holds all the rest costs less
-    than what would follow, it is the last. Boxes are cut where they do not fit otherwise.
+    The largest canvas is filled until it would hold all that is left, which is one way to end. The next smaller is then
+    filled instead, likewise: several small ones may cost less than one that stays half empty.
 
     Args:
         boxes: of cells of planes.
-        canvases: at least one.
+        canvases: at least one, the smallest first.
         costs: of each.
-        limit: None is returned once the costs come to it; or where a box does not fit, however it is cut.
+        limit: None is returned where the costs come to it; or where a box does not fit, however it is cut.
     """
     left = sorted(boxes, key=_size)
-    total, found = 0.0, list[tuple[int, _Filling]]()
-    whole_rest: list[tuple[float, list[tuple[int, _Filling]]]] = []
-    while left:
-        last = len(canvases) - 1
-        tries = [(last, _Filling(canvases[last], left))]
-        if not tries[0][1].left:  # only then is a smaller one of use
-            tries += [(n, _Filling(canvas, left)) for n, canvas in enumerate(canvases[:last])]
-        whole_rest += [(total + costs[n], [*found, (n, each)]) for n, each in tries if not each.left]
-        which, best = max(tries, key=lambda each: each[1].held / costs[each[0]])
-        total += costs[which]
-        if total >= limit or not best.laid:
-            total = math.inf
-            break
-        found.append((which, best))
-        left = sorted(best.left, key=_size)
-    total, found = min([(total, found), *whole_rest], key=lambda each: each[0])
-    if total >= limit:
+    total, filled = 0.0, list[tuple[int, _Filling]]()
+    best, end = (limit, None) if left else (0.0, filled)
+    usable = list(range(len(canvases)))
+    while usable:
+        which = usable[-1]
+        if total + costs[which] >= best:
+            usable.pop()
+            continue
+        filling = _Filling(canvases[which], left)
+        if filling.left and filling.laid:
+            total += costs[which]
+            filled.append((which, filling))
+            left = sorted(filling.left, key=_size)
+            continue
+        # From here on this one would only end the same way at a higher cost.
+        usable.pop()
+        if not filling.left:
+            best, end = total + costs[which], [*filled, (which, filling)]
+    if end is None:
         return None
-    return total, [(n, tuple(canvases[n].patch(*each) for each in filled.laid)) for n, filled in found]
+    return best, [(n, tuple(canvases[n].patch(*each) for each in filling.laid)) for n, filling in end]
 
 
 class _Filling:

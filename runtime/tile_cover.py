@@ -20,6 +20,7 @@ from postfilter.runtime.tile_canvas import laid_out
 if TYPE_CHECKING:
     from postfilter.runtime.changes import Cells
     from postfilter.runtime.pieces import Cut
+    from postfilter.runtime.tile_boxes import Box
     from postfilter.runtime.tile_canvas import Canvas
 
 __all__ = ["Chosen", "cheapest_windows", "cuts_over"]
@@ -45,14 +46,19 @@ def cheapest_windows(wanted: Cells, canvases: Sequence[Canvas], costs: Sequence[
 
     Args:
         wanted: bool [N, rows, columns] of cells.
-        canvases: at least one.
+        canvases: at least one, the smallest first.
         costs: of each, in whole frames' time.
     """
     least = min(cost / (each.size[0] * each.size[1]) for each, cost in zip(canvases, costs, strict=True))
     if np.count_nonzero(wanted) * CELL**2 * least >= 1:
         return None
-    margin = canvases[0].halo / CELL
-    boxes = [(n, box) for n, plane in enumerate(wanted) for box in boxes_over(plane, margin=margin, each=_EACH)]
+    around = _box_around(wanted)
+    if around is not None and canvases[0].holds(around[1]):
+        # As in most frames of a screen. Nothing costs less, so nothing else is looked at.
+        boxes, canvases, costs = [around], canvases[:1], costs[:1]
+    else:
+        margin = canvases[0].halo / CELL
+        boxes = [(n, box) for n, plane in enumerate(wanted) for box in boxes_over(plane, margin=margin, each=_EACH)]
     found = laid_out(boxes, canvases, costs)
     if found is None:
         return None
@@ -82,6 +88,15 @@ def cuts_over(wanted: Cells, cuts: Sequence[Cut], piece: tuple[int, int]) -> Cho
         return None
     # A cell across the border of two pieces is right where it was wanted, of both then; elsewhere half of it may be.
     return Chosen(cost=len(windows) / (len(cuts) * len(wanted)), windows=tuple(windows), covered=covered & wanted)
+
+
+def _box_around(wanted: Cells) -> tuple[int, Box] | None:
+    """Return which plane all wanted cells lie in, and the box around them; None where there is no such plane."""
+    planes = np.flatnonzero(wanted.any(axis=(1, 2)))
+    if len(planes) != 1:
+        return None
+    columns, rows = (np.flatnonzero(wanted[planes[0]].any(axis=axis)).tolist() for axis in (0, 1))
+    return int(planes[0]), ((columns[0], columns[-1] + 1), (rows[0], rows[-1] + 1))
 
 
 def _cells_over(cut: Cut) -> Iterator[slice]:

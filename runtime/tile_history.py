@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from postfilter.runtime.changes import cell_grid, changed_cells, widened
+from postfilter.runtime.changes import CELL, cell_grid, changed_cells, widened
 from postfilter.runtime.tile_moves import Move, find_move, not_moved
 
 if TYPE_CHECKING:
@@ -89,12 +89,20 @@ class History:
         if before is not None and changed is not None:
             seen = self._moved(before, samples, self.missing | widened(changed, self._halo))
         self._comparing = self._comparison.has()
-        if self._comparing and (changed is None or changed.any()):
-            if self._before is None:
-                self._before = samples.copy()
-            else:
-                np.copyto(self._before, samples)
+        if self._comparing:
+            self._keep(samples, changed)
         return seen
+
+    def _keep(self, samples: Samples, changed: Cells | None) -> None:
+        """Remember an item, of which only the changed rows are written where the one before is remembered."""
+        if self._before is None:
+            self._before = samples.copy()
+            return
+        rows = slice(None)
+        if changed is not None:
+            found = np.flatnonzero(changed.any(axis=(0, 2)))
+            rows = slice(found[0] * CELL, (found[-1] + 1) * CELL) if len(found) else slice(0)
+        self._before[:, :, rows] = samples[:, :, rows]
 
     def saw(self, seen: Seen, *, gain: bool) -> None:
         """Learn whether comparing an item gained anything."""

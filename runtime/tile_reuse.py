@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +36,12 @@ class TileUse:
     """Left as they came in, by `StreamItem.keep`; not counted as `reused`."""
 
     def __add__(self, other: TileUse) -> TileUse:
-        return TileUse(**{key: value + getattr(other, key) for key, value in asdict(self).items()})
+        return TileUse(
+            total=self.total + other.total,
+            reused=self.reused + other.reused,
+            moved=self.moved + other.moved,
+            kept=self.kept + other.kept,
+        )
 
 
 class TileReuse:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, product
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -40,10 +40,7 @@ __all__ = ["Trial", "try_canvases"]
 
 _SEED = 3
 
-_GROUP = 4
-"""Canvases that are timed together."""
-
-_LEAST = 12
+_LEAST = 6
 _SHARE = 0.5
 """So many canvases are filtered at least, and so much of a frame."""
 
@@ -73,7 +70,7 @@ def try_canvases(
     """Filter noise whole and in each canvas, at the corners, along the edges and inside; compare and time.
 
     Args:
-        canvases: from `tile_canvas.canvases_for`.
+        canvases: from `tile_canvas.canvases_for`, the smallest first.
         shape: [N, C, H, W] of the items to come.
         multiple: H and W are padded to multiples of it.
         backend: what the items will be filtered by.
@@ -110,22 +107,28 @@ def _tried(
     expected, whole_seconds = min((_run(whole) for _ in range(2)), key=itemgetter(1))
     proven = []
     for canvas, twin, made in zip(canvases, twins, compiled, strict=True):
-        area = canvas.size[0] * canvas.size[1]
-        share = area / (canvas.padded[0] * canvas.padded[1] * len(noise))
-        parts = [
-            Part(compiled=twin, size=canvas.size, patches=patches)
-            for patches in _fillings(canvas, len(noise), count=max(_LEAST, math.ceil(_SHARE / share)))
-        ]
-        # The first run allocates. Of the others the fastest counts, since other work only ever slows one down.
-        groups = [parts[:1], *(parts[start : start + _GROUP] for start in range(0, len(parts), _GROUP))]
-        runs = [_run(PieceJob(noise, each, expected.copy)) for each in groups if each]
-        if parts and all(np.array_equal(got, expected) for got, _ in runs):
-            fastest = min(seconds / len(each) for each, (_, seconds) in zip(groups[1:], runs[1:], strict=True))
-            # Where a canvas seems to take less for each sample than the whole, it was the whole that was slowed down.
-            proven.append((canvas, made, max(fastest / whole_seconds, share)))
-    reason = None if proven else "this backend does not give a window of a frame the samples of the whole frame"
-    found, ready, costs = zip(*proven, strict=True) if proven else ((), (), ())
-    return Trial(canvases=found, compiled=ready, costs=costs, reason=reason)
+        share = canvas.size[0] * canvas.size[1] / (canvas.padded[0] * canvas.padded[1] * len(noise))
+        fillings = _fillings(canvas, len(noise), count=max(_LEAST, math.ceil(_SHARE / share)))
+        # The first run allocates.
+        parts = [Part(compiled=twin, size=canvas.size, patches=each) for each in (*fillings[:1], *fillings)]
+        # One by one: a short run is the likelier to meet a moment in which nothing else ran. What it is written into is
+        # made before its time is taken.
+        runs = [_run(PieceJob(noise, [each], expected.copy().view)) for each in parts]
+        if runs and all(np.array_equal(got, expected) for got, _ in runs):
+            proven.append((canvas, made, share, min(seconds for _, seconds in runs[1:])))
+    if not proven:
+        reason = "this backend does not give a window of a frame the samples of the whole frame"
+        return Trial(canvases=(), compiled=(), costs=(), reason=reason)
+    # Other work only ever slows a run down, so the fastest counts; and where a larger canvas, or the whole, seems to
+    # take longer for each sample than a smaller one, all of its runs were slowed down.
+    rates = list(accumulate((seconds / share for _, _, share, seconds in proven), min))
+    whole_rate = min(whole_seconds, rates[-1])
+    return Trial(
+        canvases=tuple(canvas for canvas, *_ in proven),
+        compiled=tuple(made for _, made, *_ in proven),
+        costs=tuple(rate * share / whole_rate for rate, (_, _, share, _) in zip(rates, proven, strict=True)),
+        reason=None,
+    )
 
 
 def _fillings(canvas: Canvas, frames: int, *, count: int) -> list[tuple[Patch, ...]]:

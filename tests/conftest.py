@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -111,11 +111,3 @@ def _add_tone(container: av.container.OutputContainer, stream: av.AudioStream, *
         frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
-
-
-@pytest.fixture(autouse=True)
-def ordinary_scheduling() -> Iterator[None]:
-    """SVT-AV1, run as root, makes its caller a real-time process, and with it all that the tests start afterwards."""
-    yield
-    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

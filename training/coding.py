@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from postfilter.quality.codec import planes_of
+from postfilter.quality.scheduling import scheduling_kept
 from postfilter.training.pool import Samples
 from postfilter.video.reading.qp import QP_CODECS, QpReader, codec_name
 
@@ -71,6 +72,8 @@ def code(frames: Samples, coding: Coding) -> Coded:
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.options = _OPTIONS[coding.codec](coding)
+        with scheduling_kept():
+            container.start_encoding()
         for number, luma in enumerate(frames):
             container.mux(stream.encode(_frame(luma, number)))
         container.mux(stream.encode(None))

@@ -32,6 +32,7 @@ from postfilter.quality.clips import clip_files
 from postfilter.quality.codec import planes_of
 from postfilter.quality.images import image_files, jpeg_round_trip
 from postfilter.quality.metrics import luma_of
+from postfilter.quality.scheduling import scheduling_kept
 from postfilter.quality.strength import (
     QP_CENTRE,
     QP_SCALE,
@@ -166,6 +167,8 @@ def coded_by(frames: Samples, name: str, quality: int) -> Samples:
         else:
             scale = str(quality)
             context.options = {"qmin": scale, "qmax": scale, "bf": "2", "b": "40000000"}
+        with scheduling_kept():
+            container.start_encoding()
         for number, luma in enumerate(frames):
             planes = np.full((luma.shape[0] * 3 // 2, luma.shape[1]), 128, np.uint8)
             planes[: luma.shape[0]] = luma

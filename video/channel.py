@@ -20,16 +20,26 @@ class Stop:
     """One switch for a whole run: the first failure is kept, and every waiting thread wakes up."""
 
     def __init__(self) -> None:
-        self.condition = threading.Condition()
         self.stopped = False
         self.failure: BaseException | None = None
+        self._lock = threading.Lock()
+        self._conditions: list[threading.Condition] = []
+
+    def condition(self) -> threading.Condition:
+        """Return a new condition, of which all that wait for it are woken when the run is stopped."""
+        with self._lock:
+            self._conditions.append(threading.Condition())
+            return self._conditions[-1]
 
     def set(self, failure: BaseException | None = None) -> None:
         """Stop the run; only the first failure is kept, later ones are its consequences."""
-        with self.condition:
+        with self._lock:
             if not self.stopped:
                 self.stopped, self.failure = True, failure
-            self.condition.notify_all()
+            conditions = tuple(self._conditions)
+        for each in conditions:
+            with each:
+                each.notify_all()
 
     def guard(self, work: Callable[[], None], ended: threading.Event) -> None:
         """Do one thread's work: its failure stops the run, and `ended` is set whatever happens."""
@@ -54,6 +64,8 @@ class Channel(Generic[Item]):
 
     def __init__(self, stop: Stop, *, capacity: int, weigh: Callable[[Item], int] = lambda _: 1) -> None:
         self._stop = stop
+        # Of its own: whoever waits for another channel is not woken for nothing.
+        self._changed = stop.condition()
         self.capacity = capacity
         self._weigh = weigh
         self._weight = 0
@@ -70,12 +82,12 @@ class Channel(Generic[Item]):
         Raises:
             Stopped: the run was stopped.
         """
-        with self._stop.condition:
-            self._stop.condition.wait_for(lambda: self._stop.stopped or self._weight < self.capacity)
+        with self._changed:
+            self._changed.wait_for(lambda: self._stop.stopped or self._weight < self.capacity)
             if self._stop.stopped:
                 raise Stopped
             self._append(item)
-            self._stop.condition.notify_all()
+            self._changed.notify_all()
 
     def offer(self, item: Item, *, wait_seconds: float) -> Item | None:
         """Append an item; where no room is made in time, take out and return the oldest one.
@@ -83,22 +95,20 @@ class Channel(Generic[Item]):
         Raises:
             Stopped: the run was stopped.
         """
-        with self._stop.condition:
-            self._stop.condition.wait_for(
-                lambda: self._stop.stopped or self._weight < self.capacity, timeout=wait_seconds
-            )
+        with self._changed:
+            self._changed.wait_for(lambda: self._stop.stopped or self._weight < self.capacity, timeout=wait_seconds)
             if self._stop.stopped:
                 raise Stopped
             oldest = self._pop() if self._weight >= self.capacity else None
             self._append(item)
-            self._stop.condition.notify_all()
+            self._changed.notify_all()
             return oldest
 
     def close(self) -> None:
         """Say that nothing more comes; the reader gets None once all items are taken."""
-        with self._stop.condition:
+        with self._changed:
             self._closed = True
-            self._stop.condition.notify_all()
+            self._changed.notify_all()
 
     def get(self) -> Item | None:
         """Take the oldest item, waiting for one; None at the end.
@@ -106,14 +116,14 @@ class Channel(Generic[Item]):
         Raises:
             Stopped: the run was stopped.
         """
-        with self._stop.condition:
-            self._stop.condition.wait_for(lambda: self._stop.stopped or self._items or self._closed)
+        with self._changed:
+            self._changed.wait_for(lambda: self._stop.stopped or self._items or self._closed)
             if self._stop.stopped:
                 raise Stopped
             if not self._items:
                 return None
             item = self._pop()
-            self._stop.condition.notify_all()
+            self._changed.notify_all()
             return item
 
     def _append(self, item: Item) -> None:

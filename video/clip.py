@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from postfilter.runtime import Engine
 
 __all__ = ["filter_frames", "filter_video"]
+
+_log = logging.getLogger(__name__)
 
 _REHEARSED = 6
 """Frames: enough to see that a picture stands still, and to try filtering parts of it."""
@@ -178,6 +181,8 @@ def filter_frames(
     qp: QpFrom = "auto",
     skip_below_qp: float | None = None,
     tile_reuse: bool = True,
+    strict: bool = False,
+    hwaccel: str | None = None,
     guard: GuardMode = "redo",
     guard_engine: ReferenceEngine = None,
 ) -> Iterator[Frame]:
@@ -192,14 +197,19 @@ def filter_frames(
         qp: as for `filter_video`.
         skip_below_qp: as for `filter_video`.
         tile_reuse: as for `filter_video`.
+        strict: as for `filter_video`; damage, and what else a user should know of the clip, is logged at its end.
+        hwaccel: as for `filter_video`.
         guard: as for `filter_video`; what it finds is logged.
         guard_engine: as for `filter_video`.
 
     Raises:
-        InputError: the clip cannot be read or filtered with this engine, or its QP is not known and needed.
+        InputError: the clip cannot be read or filtered with this engine, or its QP is not known and needed; or it is
+            damaged and `strict`.
+        DeviceError: the device that is to decode is not there, or does not decode this codec.
     """
+    wanted = wants_qp(engine, skip_below_qp, qp_from=qp)
     with (
-        Source(source, qp=wants_qp(engine, skip_below_qp, qp_from=qp), qp_from=qp) as clip,
+        Source(source, qp=wanted, qp_from=qp, strict=strict, hwaccel=hwaccel) as clip,
         Guard(engine, mode=guard, reference=guard_engine) as checks,
     ):
         steering = QpSteering(clip, engine, skip_below=skip_below_qp)
@@ -209,6 +219,8 @@ def filter_frames(
         _prepare(engine, clip, filtering)
         for each in filtering.stream(map(clip.frame_of, clip.frames())):
             yield each.frame
+        for warning in clip.warnings:
+            _log.warning("%s: %s", source, warning)
 
 
 def _discard(sink: ClipSink, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:

@@ -115,6 +115,22 @@ def test_the_canvas_that_costs_least_is_taken() -> None:
     assert taken([0.02, 0.05, 0.2]) is None
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (40, 40), (0, 122), (90, 0), (90, 122)])
+def test_what_the_smallest_canvas_holds_is_one_part(corner: tuple[int, int]) -> None:
+    canvases = canvases_for(1024, 768, halo=14, multiple=2, period=4)
+    wanted = np.zeros(cell_grid((2, 1, 768, 1024)), dtype=bool)
+    row, column = corner
+    wanted[1, row, column] = wanted[1, row + 5, column + 5] = True
+    chosen = cheapest_windows(wanted, canvases, [0.01, 0.03, 0.1])
+    assert chosen is not None
+    ((which, (patch,)),) = chosen.windows
+    assert which == 0 and chosen.cost == 0.01
+    check_patch(canvases[0], patch, 14, 4)
+    kept = kept_samples(chosen, 2, 1024, 768)
+    assert np.array_equal(kept, chosen.covered.repeat(CELL, axis=1).repeat(CELL, axis=2))
+    assert not (wanted & ~chosen.covered).any() and np.count_nonzero(chosen.covered) == 36
+
+
 def test_boxes_cover_the_cells_and_are_joined_where_that_costs_less() -> None:
     cells = np.zeros((40, 60), dtype=bool)
     cells[3:20, 5:7] = cells[4:6, 9:12] = cells[30:35, 50:] = True

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import av
 import numpy as np
 import pytest
 
-from postfilter.errors import InputError, OutputError
+from postfilter.errors import InputError, OutputError, UnknownNameError
 from postfilter.runtime import Engine
-from postfilter.video import filter_video, probe
+from postfilter.video import filter_frames, filter_video, probe
+from postfilter.video.reading.damage import Damage
 from postfilter.video.reading.source import Source
 
 Engines = Callable[..., Engine]
@@ -92,6 +95,26 @@ def test_around_damaged_frames_all_others_are_filtered(damaged: Path, engine: En
     assert [each.pts for each in frames] == sorted({each.pts for each in frames})
     assert f"{damage.packets_undecodable} packets cannot be decoded" in "".join(result.warnings)
     assert frames[-1].time == pytest.approx(59 / 25)  # behind the damage, decoding goes on
+
+
+def test_frames_one_by_one_come_with_what_is_wrong_with_them(
+    damaged: Path, engine: Engines, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Source(damaged) as source:
+        frames, told = list(source.frames()), source.damage.sentences()
+    assert len(list(filter_frames(damaged, engine()))) == len(frames)
+    assert told and [each.getMessage() for each in caplog.records] == [f"{damaged}: {each}" for each in told]
+    with pytest.raises(InputError, match="is damaged"):
+        list(filter_frames(damaged, engine(), strict=True))
+    with pytest.raises(UnknownNameError, match="abacus"):
+        next(filter_frames(damaged, engine(), hwaccel="abacus"))
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Damage)])
+def test_damage_is_told_of_one_and_of_several(name: str) -> None:
+    (one,), (two,) = (Damage(**{name: count}).sentences() for count in (1, 2))
+    assert re.search(r"\b1 (byte|place|packet|frame)\b", one)
+    assert re.search(r"\b2 (bytes|places|packets|frames)\b", two)
 
 
 def test_a_damaged_clip_gives_the_same_frames_each_time(damaged: Path) -> None:

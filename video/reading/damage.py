@@ -7,6 +7,33 @@ from dataclasses import dataclass, fields
 __all__ = ["Damage"]
 
 
+_TOLD = {
+    "bytes_missing": ("the file is cut short by {} byte", "the file is cut short by {} bytes"),
+    "read_errors": ("the container is damaged in {} place", "the container is damaged in {} places"),
+    "packets_before_start": (
+        "{} packet before the first picture cannot be decoded",
+        "{} packets before the first picture cannot be decoded",
+    ),
+    "packets_undecodable": (
+        "{} packet cannot be decoded; its picture is lost",
+        "{} packets cannot be decoded; their pictures are lost",
+    ),
+    "frames_corrupt": (
+        "{} frame is decoded with errors: the input is damaged or cut",
+        "{} frames are decoded with errors: the input is damaged or cut",
+    ),
+    "frames_missing": (
+        "{} frame that the container tells of was not found",
+        "{} frames that the container tells of were not found",
+    ),
+    "timestamps_moved": (
+        "{} frame had a timestamp that did not increase; it was moved",
+        "{} frames had timestamps that did not increase; they were moved",
+    ),
+}
+"""Count -> what is told of one, and of several."""
+
+
 @dataclass(kw_only=True)
 class Damage:
     """Counts of what could not be read as it was meant. All zero: nothing wrong was seen."""
@@ -35,13 +62,9 @@ class Damage:
 
     def sentences(self) -> list[str]:
         """Return one warning for each kind of damage that was seen."""
-        told = {
-            "bytes_missing": "the file is cut short by {} bytes",
-            "read_errors": "the container is damaged in {} places",
-            "packets_before_start": "{} packets before the first picture cannot be decoded",
-            "packets_undecodable": "{} packets cannot be decoded; their pictures are lost",
-            "frames_corrupt": "{} frames are decoded with errors: the input is damaged or cut",
-            "frames_missing": "{} frames that the container tells of were not found",
-            "timestamps_moved": "{} frames had timestamps that did not increase; they were moved",
-        }
-        return [text.format(vars(self)[name]) for name, text in told.items() if vars(self)[name]]
+        counts = self.as_json()
+        return [
+            (one if counts[name] == 1 else many).format(counts[name])
+            for name, (one, many) in _TOLD.items()
+            if counts[name]
+        ]

@@ -14,6 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from postfilter.errors import OutputError, UnknownNameError
+from postfilter.quality.scheduling import scheduling_kept
 from postfilter.runtime.backend import usable_cores
 
 if TYPE_CHECKING:
@@ -203,13 +204,16 @@ def add_encoder(
 
 
 def twin_encoder(track: VideoStream, settings: EncoderSettings, clip: ClipInfo, first: VideoFrame) -> VideoCodecContext:
-    """Return an encoder of no container that works as the one of a track does, with nothing of its past.
+    """Return an opened encoder of no container that works as the one of a track does, with nothing of its past.
 
     Args:
         track: what `add_encoder` made with the same settings, clip and first frame.
         settings: as given there.
         clip: as given there.
         first: as given there.
+
+    Raises:
+        av.FFmpegError: it cannot be opened.
     """
     context = cast(VideoCodecContext, av.CodecContext.create(settings.codec, "w"))
     context.options = _options(cast(OutputContainer, track.container), settings, clip, first)
@@ -218,6 +222,8 @@ def twin_encoder(track: VideoStream, settings: EncoderSettings, clip: ClipInfo, 
     # What PyAV and the container decide.
     like = track.codec_context
     context.bit_rate, context.flags, context.thread_count = like.bit_rate or 0, like.flags, like.thread_count
+    with scheduling_kept():
+        context.open()
     return context
 
 
