@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from postfilter.quality.codec import planes_of
-from postfilter.quality.scheduling import scheduling_kept
+from postfilter.quality.opening import opening_encoder
 from postfilter.training.pool import Samples
 from postfilter.video.reading.qp import QP_CODECS, QpReader, codec_name
 
@@ -72,7 +71,7 @@ def code(frames: Samples, coding: Coding) -> Coded:
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.options = _OPTIONS[coding.codec](coding)
-        with scheduling_kept():
+        with opening_encoder():
             container.start_encoding()
         for number, luma in enumerate(frames):
             container.mux(stream.encode(_frame(luma, number)))
@@ -97,8 +96,6 @@ def _mpeg2(coding: Coding) -> dict[str, str]:
 
 
 def _av1(coding: Coding) -> dict[str, str]:
-    # SVT-AV1 prints its settings by itself unless it is told before it begins.
-    os.environ.setdefault("SVT_LOG", "1")
     index = np.interp((coding.quality - 4 + _AV1_FINER) / 6 + 3, np.log2(_AV1_STEPS), _AV1_INDICES)
     preset = {"veryfast": "10", "slow": "6"}.get(coding.preset, "8")
     mode = "qp" if coding.constant else "crf"

@@ -14,7 +14,6 @@ import argparse
 import io
 import json
 import math
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from postfilter.quality.clips import clip_files
 from postfilter.quality.codec import planes_of
 from postfilter.quality.images import image_files, jpeg_round_trip
 from postfilter.quality.metrics import luma_of
-from postfilter.quality.scheduling import scheduling_kept
+from postfilter.quality.opening import opening_encoder
 from postfilter.quality.strength import (
     QP_CENTRE,
     QP_SCALE,
@@ -167,7 +166,7 @@ def coded_by(frames: Samples, name: str, quality: int) -> Samples:
         else:
             scale = str(quality)
             context.options = {"qmin": scale, "qmax": scale, "bf": "2", "b": "40000000"}
-        with scheduling_kept():
+        with opening_encoder():
             container.start_encoding()
         for number, luma in enumerate(frames):
             planes = np.full((luma.shape[0] * 3 // 2, luma.shape[1]), 128, np.uint8)
@@ -265,7 +264,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    os.environ.setdefault("SVT_LOG", "1")
     torch.set_num_threads(arguments.threads)
     paths = [path for folder in arguments.images for path in image_files(folder)]
     # Those that `train-model` chooses its weights on stay out.

@@ -14,7 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from postfilter.errors import OutputError, UnknownNameError
-from postfilter.quality.scheduling import scheduling_kept
+from postfilter.quality.opening import opening_encoder
 from postfilter.runtime.backend import usable_cores
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def twin_encoder(track: VideoStream, settings: EncoderSettings, clip: ClipInfo, 
     # What PyAV and the container decide.
     like = track.codec_context
     context.bit_rate, context.flags, context.thread_count = like.bit_rate or 0, like.flags, like.thread_count
-    with scheduling_kept():
+    with opening_encoder():
         context.open()
     return context
 

@@ -14,7 +14,7 @@ from av import Packet, VideoFrame
 from av.stream import Stream
 
 from postfilter.errors import OutputError
-from postfilter.quality.scheduling import scheduling_kept
+from postfilter.quality.opening import opening_encoder
 from postfilter.video.pixels import relabelled
 from postfilter.video.reading.decoding import reason
 from postfilter.video.reading.source import Source
@@ -70,7 +70,7 @@ class FileSink:
         self._container = self._open(source)
         try:
             self._add_tracks(source, settings)
-            with scheduling_kept():
+            with opening_encoder():
                 self._container.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:
             self.discard()

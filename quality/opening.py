@@ -1,4 +1,4 @@
-"""Opening an encoder must not make the process a real-time one, which SVT-AV1 does where it may."""
+"""Opening an encoder must leave the process as it was: SVT-AV1 prints its settings and takes real-time priority."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["scheduling_kept"]
+__all__ = ["opening_encoder"]
 
 _TASKS = Path("/proc/self/task")
 """Of Linux: holds a folder for each thread of the process."""
 
 
 @contextmanager
-def scheduling_kept() -> Iterator[None]:
-    """Schedule the calling thread as before at the end, and so those that were started meanwhile.
+def opening_encoder() -> Iterator[None]:
+    """Keep an encoder silent that is opened within, and all threads scheduled as they were.
 
-    To be entered where an encoder is opened. SVT-AV1, run as root, puts its own threads and the one that opens it under
-    SCHED_FIFO at the highest priority. All that this one starts later would inherit that, and nothing else on the
-    machine would get to run.
+    SVT-AV1 prints its settings, unless it is told before its first use in a process. Run as root, it also puts its own
+    threads and the one that opens it under SCHED_FIFO at the highest priority. All that this one starts later would
+    inherit that, and nothing else on the machine would get to run.
     """
+    os.environ.setdefault("SVT_LOG", "1")
     if not hasattr(os, "sched_setscheduler"):
         yield
         return

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from postfilter.quality.scheduling import scheduling_kept
+from postfilter.quality.opening import opening_encoder
 from postfilter.runtime import Engine
 from postfilter.training.coding import Coding, code
 from postfilter.video import filter_video
@@ -46,7 +46,7 @@ def opened() -> Any:
 
 
 def test_an_encoder_opened_within_leaves_every_thread_as_it_was() -> None:
-    with scheduling_kept():
+    with opening_encoder():
         context = opened()
         assert os.SCHED_FIFO in policies()  # else this is needed no more
     assert policies() == {os.SCHED_OTHER}
@@ -55,7 +55,7 @@ def test_an_encoder_opened_within_leaves_every_thread_as_it_was() -> None:
 
 def test_threads_that_were_real_time_before_stay_so() -> None:
     os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    with scheduling_kept():
+    with opening_encoder():
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(99))
     assert os.sched_getscheduler(0) == os.SCHED_RR
     assert os.sched_getparam(0).sched_priority == 1
