@@ -65,7 +65,7 @@ def read_lessons(path: Path, pool: PatchPool) -> list[Lesson]:
 
 
 def _correct(pool: PatchPool, index: int, teacher: Model) -> Lesson:
-    picture = torch.from_numpy(np.ascontiguousarray(pool.degraded[index]))[None].float() / 255
+    picture = torch.from_numpy(np.array(pool.degraded[index]))[None].float() / 255
     if "qp" in teacher.card.inputs and pool.qp is not None:
         levels = torch.from_numpy(as_codes(pool.qp[index])).float() / 255
         plane = levels.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)

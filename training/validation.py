@@ -28,7 +28,7 @@ def mean_gain_db(network: nn.Module, pictures: PatchPool, *, residual: bool, tol
     peak = torch.tensor(255.0, device=device)
     gains = []
     for index, (degraded, clean) in enumerate(zip(pictures.degraded, pictures.clean, strict=True)):
-        before = torch.from_numpy(np.ascontiguousarray(degraded)).to(device)[None].float()
+        before = torch.from_numpy(np.array(degraded)).to(device)[None].float()
         target = torch.from_numpy(np.ascontiguousarray(clean)).to(device)[None].float()
         given, before = before, before[:, : target.shape[1]]
         if told:

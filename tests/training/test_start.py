@@ -5,6 +5,7 @@ import torch
 
 from postfilter import models
 from postfilter.errors import WeightsError
+from postfilter.models.edge import Edge
 from postfilter.models.weights import save_weights
 from postfilter.training.start import start_as_identity, start_from
 
@@ -26,6 +27,18 @@ def test_weights_of_another_network_cannot_be_folded(tmp_path):
     save_weights(models.build("arcnn"), tmp_path / "w.safetensors", residual=True)
     with pytest.raises(WeightsError):
         start_from(models.build("fastarcnn-luma"), tmp_path / "w.safetensors", model="fastarcnn-luma")
+
+
+def test_a_network_that_is_newly_shown_neighbours_ignores_them_as_yet(tmp_path):
+    torch.manual_seed(7)
+    settings = models.card("edge-t").settings
+    single, temporal = Edge(**settings, inputs=("qp",)).eval(), models.build("edge-t").eval()
+    save_weights(single, tmp_path / "w.safetensors", residual=True)
+    start_from(temporal, tmp_path / "w.safetensors", model="edge-t")
+    frame, neighbours, qp = torch.rand(1, 1, 24, 32), torch.rand(1, 2, 24, 32), torch.full((1, 1, 24, 32), 0.6)
+    torch.testing.assert_close(temporal(torch.cat([frame, neighbours, qp], 1)), single(torch.cat([frame, qp], 1)))
+    with pytest.raises(WeightsError):
+        start_from(models.build("edge-x"), tmp_path / "w.safetensors", model="edge-x")
 
 
 def test_an_untrained_network_hardly_changes_a_picture():
