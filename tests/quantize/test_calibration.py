@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from postfilter.quantize import calibrate, calibration_crops, lint, to_int8
+from postfilter.quantize.equalisation import equalised
 from postfilter.quantize.trial import Trial, observe
 
 SOURCE = {"model": "m", "weights_sha256": "ab", "source": "a photograph", "frames": 1}
@@ -41,6 +42,7 @@ def test_it_keeps_more_than_the_largest_values_do(calibrated, widest, run, coded
 
 def test_it_tells_what_it_reached(calibrated):
     graph, crops, ranges, told = calibrated
+    graph = equalised(graph, ranges.scales)
     error = Trial(graph, crops, observe(graph, crops)[1]).error(_known(ranges))
     assert ranges.fidelity_db == pytest.approx(-10 * np.log10(error), abs=0.01)
     assert (ranges.model, ranges.weights_sha256, ranges.source, ranges.frames) == ("m", "ab", "a photograph", 1)
