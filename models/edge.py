@@ -34,6 +34,8 @@ class Edge(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.unshuffle = channels, unshuffle
+        self.leak = 0.0
+        """What of a negative value a ReLU lets pass; other than 0 while training alone, see `training.schedule`."""
         self.pictures = channels + sum(name in PICTURES for name in inputs)
         folded = channels * unshuffle**2
         read = self.pictures * unshuffle**2 + channels + len(inputs) - self.pictures
@@ -53,5 +55,6 @@ class Edge(nn.Module):
         if x.shape[1] > self.pictures:
             folded = torch.cat([folded, x[:, self.pictures :, ::step, ::step]], dim=1)
         for layer in self.layers[:-1]:
-            folded = F.relu(layer(folded))
+            folded = layer(folded)
+            folded = F.leaky_relu(folded, self.leak) if self.leak else F.relu(folded)
         return F.pixel_shuffle(self.layers[-1](folded), step)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from postfilter import models
+from postfilter.models.edge import Edge
 from postfilter.training.lessons import STEPS_A_CODE
 from postfilter.training.losses import distance, excess_blocking, patch_error, relative_error
 from postfilter.training.muon import Muon
@@ -86,7 +87,7 @@ class Learner:
             if last.bias is not None:
                 last.bias.mul_(QUIET)
 
-    def learn(self, batch: Batch, *, step: int, learning_rate: float, lesson: Lesson) -> float:
+    def learn(self, batch: Batch, *, step: int, learning_rate: float, lesson: Lesson, leak: float = 0.0) -> float:
         """Take one step; return the loss of the batch before it.
 
         Args:
@@ -94,7 +95,10 @@ class Learner:
             step: how many steps were taken before: the average begins as a plain one.
             learning_rate: Muon's.
             lesson: what the patches are for.
+            leak: of the network's ReLUs, where they can; those of the average, which is judged, never do.
         """
+        if isinstance(self.network, Edge):
+            self.network.leak = leak
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         relative = self._recipe.degradation != "jpeg"

@@ -132,7 +132,9 @@ class _Run:
                 batch = drawn.result() if drawn is not None else self.draw(self.step, lesson)
                 drawn = worker.submit(self.draw, self.step + 1, lesson)
                 rate = self.schedule.learning_rate(done)
-                self.losses.append(self.learner.learn(batch, step=self.step, learning_rate=rate, lesson=lesson))
+                leak = self.schedule.leak(done)
+                loss = self.learner.learn(batch, step=self.step, learning_rate=rate, lesson=lesson, leak=leak)
+                self.losses.append(loss)
                 self.step += 1
                 self.seconds = self._clock(started)
                 finished = self.schedule.done(self.step, self.seconds) >= 1

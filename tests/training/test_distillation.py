@@ -110,3 +110,28 @@ def test_corrections_are_a_tenth_as_strong_when_a_run_turns_from_jpeg_to_video()
         before = learner.network(picture)
         learner.quieten()
         assert torch.allclose(learner.network(picture), before / 10, atol=1e-6)
+
+
+def test_relus_leak_at_first_and_not_at_all_at_the_end() -> None:
+    schedule = Schedule(recipe=Recipe(model="edge-s", degradation="mixed", steps=100), jpeg=0.1)
+    leaks = [schedule.leak(done) for done in (0, 0.2, 0.5, 0.69)]
+    assert leaks == sorted(leaks, reverse=True) and 0.05 < leaks[0] <= 0.2
+    assert schedule.leak(0.71) == schedule.leak(1) == 0
+
+
+def test_a_silent_channel_learns_while_its_relu_leaks_and_the_average_never_does(pool) -> None:
+    moved = {}
+    for leak in (0.0, 0.1):
+        recipe = Recipe(model="edge-s", degradation="mixed", steps=10, patch_size=16, batch_size=4)
+        learner = Learner(recipe, weights=None, processes=Processes())
+        first = learner.network.layers[0]
+        with torch.no_grad():
+            first.bias[3] = -50.0
+            learner.network.layers[-1].weight.normal_(std=0.1)
+        before = first.weight[3].clone()
+        batch = pool.draw(np.random.default_rng(0), batch_size=4, patch_size=16, augmentation=False, blind=0.0)
+        batch = batch._replace(clean=(batch.clean // 2).astype(np.uint8))
+        learner.learn(batch, step=0, learning_rate=0.01, lesson="clean", leak=leak)
+        moved[leak] = float((first.weight[3] - before).abs().max())
+        assert learner.average.leak == 0.0
+    assert moved[0.0] == 0 < moved[0.1]
