@@ -15,8 +15,8 @@ Lesson = Literal["jpeg", "teacher", "clean"]
 
 LEAK, LEAK_SHARE = 0.1, 0.3
 """ReLUs leak so much at first and nothing from that share of a run on, well before a teacher's part ends. Without, a
-channel that turns negative all over the picture learns nothing any more: in one run of `edge-m` 20 of 32 channels of two
-layers fell silent so."""
+channel that turns negative all over the picture learns nothing any more: in one run of `edge-m` 20 of the 32 channels
+of two layers fell silent so."""
 WARM_UP_SHARE = 0.02
 FINAL_LR_SHARE = 0.01
 
