@@ -61,7 +61,8 @@ def train(
         output: the run folder; made if absent.
         resume: continue from the folder's checkpoint, which must be of the same recipe; starts afresh where there is
             none.
-        weights: start from these instead of random ones; see `start_from`.
+        weights: start from these instead of random ones; see `start_from`. They are validated first, so that a run that
+            only makes them worse gives them back.
         processes: those that train together, of which this is one; each must call this with the same arguments.
         checkpoint_seconds: how often to validate and to write a checkpoint.
         on_progress: called as `on_progress(done, total, loss=…, gain_db=…, steps_per_second=…)`.
@@ -92,6 +93,7 @@ class _Run:
         self.recipe, self.data, self.folder, self.processes = recipe, data, folder, processes
         self.share = processes.share(recipe.batch_size)
         self.learner = Learner(recipe, weights=weights, processes=processes)
+        self.starts_from_weights = weights is not None
         self.schedule = Schedule(
             recipe=recipe,
             jpeg=recipe.jpeg_first if data.first is not None else 0.0,
@@ -114,6 +116,9 @@ class _Run:
         if checkpoint is not None:
             self.learner.load(checkpoint.state)
             self.step, self.seconds, self.best = checkpoint.step, checkpoint.seconds, checkpoint.best
+        elif self.starts_from_weights and self.processes.first:
+            # A run that only makes them worse gives them back.
+            self.judge()
 
     def go(self, *, checkpoint_seconds: float, on_progress: Callable[..., None] | None) -> None:
         """Train to the end."""
@@ -163,19 +168,24 @@ class _Run:
         )
 
     def validate(self, **figures: float) -> None:
-        """Log the gain of the averaged weights, and keep them where they are the best so far."""
+        """Log what `judge` finds, with the loss since the last time."""
+        gains = self.judge()
+        loss = float(np.mean(self.losses))
+        self.losses.clear()
+        self.folder.log(step=self.step, seconds=self.seconds, loss=loss, gain_db=self.gain, gains_db=gains, **figures)
+
+    def judge(self) -> dict[str, float]:
+        """Measure the gain of the averaged weights, and keep them where they are the best so far."""
         average, residual = self.learner.average, self.learner.residual
         gains = {
             name: mean_gain_db(average, pool, residual=residual, told=self.reads_qp)
             for name, pool in self.data.validation.items()
         }
         self.gain = float(np.mean(list(gains.values())))
-        loss = float(np.mean(self.losses))
-        self.losses.clear()
-        self.folder.log(step=self.step, seconds=self.seconds, loss=loss, gain_db=self.gain, gains_db=gains, **figures)
         if self.gain > self.best:
             self.best = self.gain
             save_weights(average, self.folder.weights, residual=residual)
+        return gains
 
     def save(self) -> None:
         """Write a checkpoint."""

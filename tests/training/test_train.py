@@ -37,6 +37,17 @@ def test_a_short_run_improves_a_picture_that_it_never_saw(data, tmp_path):
     assert json.loads((tmp_path / "recipe.json").read_text())["seed"] == 2
 
 
+def test_a_run_that_only_makes_its_first_weights_worse_gives_them_back(data, tmp_path):
+    first = train(recipe(60), data=data, output=tmp_path / "first")
+    assert first.gain_db > 0
+    ruined = train(recipe(3, lr_jpeg=5.0), data=data, output=tmp_path / "ruined", weights=first.weights)
+    assert ruined.gain_db == pytest.approx(first.gain_db, abs=1e-6)
+    before, after = (models.load("fastarcnn-luma", weights=each.weights).weights_sha256 for each in (first, ruined))
+    assert before == after
+    last = (tmp_path / "ruined" / "log.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["gain_db"] < first.gain_db - 0.1
+
+
 def test_a_resumed_run_ends_where_an_unbroken_one_does(data, tmp_path):
     whole = train(recipe(20), data=data, output=tmp_path / "whole")
     seen = []
