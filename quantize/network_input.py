@@ -6,6 +6,8 @@ convolution: cut, shuffled, joined. Which sample is where tells how they go toge
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,7 +32,7 @@ __all__ = [
 _NEIGHBOURS = 0.9
 """Correlation of neighbouring samples of a decoded picture; a little below the usual 0.95, as filters live on edges."""
 _COLOURS = 0.9
-"""Correlation of R', G' and B' at one place."""
+"""Correlation of R', G' and B' at one place, and of a frame and those before and after it."""
 _NOISE = 1e-3
 _SQUARED_MEAN, _ALIKE = 0.3, 0.5
 """Behind a Relu: the squared mean, of the mean square, and how much neighbours of one channel have in common."""
@@ -48,6 +50,17 @@ class Origin:
     """Of each channel, that of the samples, and how many lines down and columns across it begins."""
     picture: int
     """Channels of the samples that are of the picture; those behind them are further inputs."""
+
+    @property
+    def pictures(self) -> set[int]:
+        """Channels of the samples that are pictures: the one filtered, and the frames before and after it.
+
+        Of those every sample is read. Of a plane of values, such as the QP, one sample a position is; where positions
+        are one sample apart, nothing tells the two from each other, and all further inputs are taken for planes.
+        """
+        read = Counter(channel for channel, _, _ in self.places)
+        whole = math.prod(self.steps)
+        return {channel for channel in read if channel < self.picture or 1 < whole == read[channel]}
 
     @classmethod
     def of_samples(cls, channels: int, *, picture: int) -> Origin:
@@ -86,7 +99,7 @@ def network_inputs(graph: onnx.ModelProto) -> dict[str, Origin]:
 def sample_covariance(origin: Origin, height: int, width: int) -> NDArray[np.float64]:
     """Return how the values go together that a kernel reads: in a picture the less, the further apart they are.
 
-    A further input is one value over most of what a kernel sees, and has nothing to do with the picture.
+    A plane is one value over most of what a kernel sees, and has nothing to do with the picture.
 
     Args:
         origin: of what the kernel reads.
@@ -104,7 +117,7 @@ def sample_covariance(origin: Origin, height: int, width: int) -> NDArray[np.flo
     ]
     sources, *at = np.array(taps).T
     apart = sum(np.abs(each[:, None] - each) for each in at)
-    alike, of_picture = sources[:, None] == sources, sources < origin.picture
+    alike, of_picture = sources[:, None] == sources, np.isin(sources, list(origin.pictures))
     in_picture = np.where(alike, 1.0, _COLOURS) * _NEIGHBOURS**apart
     both = of_picture[:, None] & of_picture
     covariance: NDArray[np.float64] = np.where(both, in_picture, alike.astype(float))

@@ -20,9 +20,9 @@ from postfilter.quantize.network_input import Origin, sample_covariance
 
 
 @functools.cache
-def _plain(channels: int, unshuffle: int) -> onnx.ModelProto:
+def _plain(channels: int, unshuffle: int, inputs: tuple[str, ...] = ("qp",)) -> onnx.ModelProto:
     torch.manual_seed(2)
-    network = Edge(channels, width=8, depth=3, unshuffle=unshuffle, inputs=("qp",)).eval().requires_grad_(False)
+    network = Edge(channels, width=8, depth=3, unshuffle=unshuffle, inputs=inputs).eval().requires_grad_(False)
     card = ModelCard(
         name="net",
         architecture="",
@@ -31,7 +31,7 @@ def _plain(channels: int, unshuffle: int) -> onnx.ModelProto:
         size_multiple=unshuffle,
         halo=8,
         summary="",
-        inputs=("qp",),
+        inputs=inputs,
     )
     return to_graph(Model(card=card, network=network, weights_sha256=""))
 
@@ -77,6 +77,19 @@ def test_a_further_input_is_one_value_for_a_kernel_and_has_nothing_to_do_with_th
     assert covariance[1, 2] == pytest.approx(0.9**2)
     assert covariance[4, 5] == pytest.approx(1)
     assert not covariance[:4, 4:].any()
+    assert np.linalg.eigvalsh(covariance).min() > 0
+
+
+@pytest.mark.parametrize("passes", [(), ("byte-samples", "byte-codes")])
+def test_frames_before_and_after_go_together_with_the_frame(passes):
+    graph = rewrite(_plain(1, 2, ("previous", "next", "qp")), only=passes)[0]
+    origin = network_inputs(graph)[_read_by_first(graph)]
+    assert origin.pictures == {0, 1, 2}  # and not the QP
+    covariance = sample_covariance(origin, 1, 1)
+    at = {place: index for index, place in enumerate(origin.places)}
+    frame, previous, following, qp = (at[channel, 0, 0] for channel in range(4))
+    assert covariance[frame, previous] == covariance[previous, following] == pytest.approx(0.9)
+    assert not covariance[qp, [frame, previous, following]].any()
     assert np.linalg.eigvalsh(covariance).min() > 0
 
 
